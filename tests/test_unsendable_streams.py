@@ -1,4 +1,4 @@
-"""Streamed messages whose end is refused: they stream on, and end with their turn at the latest."""
+"""Streamed messages that are too long or whose end is refused, and those that are not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from chatsessions import Chat, Message, Step, user_session
-from chatsessions.exceptions import StorageError
+from chatsessions.exceptions import StorageError, TooLarge
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.workers.worker import Worker
@@ -136,3 +136,43 @@ async def test_a_stream_that_is_spoiled_while_it_is_open_is_stored_without_what_
             await client.live.log.flushed()
     settled.set()
     assert await client.outcome(n) == "done"
+
+
+async def test_a_message_that_streams_again_and_again_is_as_long_as_its_text(
+    chat: Chat, worker: Worker
+) -> None:
+    """All that it had ever streamed was counted, and so a short text was refused in the end."""
+
+    @chat.on_message
+    async def handle() -> None:
+        status = Message()
+        for number in range(60):
+            status.content = ""
+            await status.stream_token(f"{number} " + "x" * 20_000)
+            await status.update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "done"
+    assert client.events[-1][1]["content"].startswith("59 x")
+
+
+async def test_the_text_before_a_stream_counts_as_its_tokens_do(chat: Chat, worker: Worker) -> None:
+    """The tokens were accepted, and the whole message was refused."""
+
+    @chat.on_message
+    async def handle() -> None:
+        message = Message("x" * 900_000)
+        await message.stream_token("y" * 90_000)
+        with pytest.raises(TooLarge):
+            await message.stream_token("z" * 90_000)
+        await message.update()
+        with pytest.raises(TooLarge):
+            await message.stream_token("z" * 90_000)
+        await message.stream_token("z" * 900_000, is_sequence=True)
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "done"
+    texts = [data["content"] for _, data in client.events]
+    assert [len(text) for text in texts] == [900_000, 990_000, 990_000, 900_000]
+    assert set(texts[-1]) == {"z"}

@@ -61,7 +61,7 @@ class Streaming(ABC):
     overhead = 0
 
     id: str
-    #: Bytes of the tokens so far, as JSON.
+    #: Bytes of the text so far, as JSON, while it streams.
     size = 0
     _parts: list[str]
     _streaming = False
@@ -319,7 +319,9 @@ class Emitter:
             again = self.stream(message, text, opening=opening, replaces=replaces)
             await in_loop(again, self.loop)
             return
-        size = _text_size(text) + (0 if replaces else message.size)
+        size = _text_size(text, "a token")
+        if not replaces:
+            size += message.size if opening is None else _text_size(message.content, "the text")
         limit = settings.MAX_EVENT_BYTES
         if size > limit - MESSAGE_OVERHEAD - message.overhead:
             raise TooLarge("The streamed message", size, limit, "MAX_EVENT_BYTES")
@@ -346,14 +348,14 @@ def as_text(content: object) -> str:
     return str(content)
 
 
-def _text_size(text: str) -> int:
+def _text_size(text: str, what: str) -> int:
     """Return the bytes of ``text`` as JSON. Raises ``NotStorable`` if JSON cannot have it."""
     if not isinstance(text, str):
-        raise NotStorable("a token", type(text), "it has to be a str")
+        raise NotStorable(what, type(text), "it has to be a str")
     try:
         return len(msgspec.json.encode(text))
     except UnicodeEncodeError as error:
-        raise NotStorable("a token", str, str(error)) from error
+        raise NotStorable(what, str, str(error)) from error
 
 
 def encode_data(name: str, data: Any) -> bytes:
