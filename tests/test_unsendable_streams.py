@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from chatsessions.protocol import frames
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache")]
 
@@ -176,3 +180,21 @@ async def test_the_text_before_a_stream_counts_as_its_tokens_do(chat: Chat, work
     texts = [data["content"] for _, data in client.events]
     assert [len(text) for text in texts] == [900_000, 990_000, 990_000, 900_000]
     assert set(texts[-1]) == {"z"}
+
+
+async def test_the_tokens_of_a_text_take_no_more_room_than_the_text(
+    chat: Chat, worker: Worker, settings: Settings
+) -> None:
+    """Each counted with quotes of its own: a text of single letters was refused at a third."""
+    settings.CHATSESSIONS = {"MAX_EVENT_BYTES": 2000}
+
+    @chat.on_message
+    async def handle() -> None:
+        message = Message()
+        for _ in range(1400):
+            await message.stream_token("x")
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "done"
+    assert client.events[-1][1]["content"] == "x" * 1400

@@ -349,11 +349,11 @@ def as_text(content: object) -> str:
 
 
 def _text_size(text: str, what: str) -> int:
-    """Return the bytes of ``text`` as JSON. Raises ``NotStorable`` if JSON cannot have it."""
+    """Return the bytes of ``text`` as JSON, without the quotes. Raises ``NotStorable``."""
     if not isinstance(text, str):
         raise NotStorable(what, type(text), "it has to be a str")
     try:
-        return len(msgspec.json.encode(text))
+        return len(msgspec.json.encode(text)) - 2
     except UnicodeEncodeError as error:
         raise NotStorable(what, str, str(error)) from error
 
