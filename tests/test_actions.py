@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatsessions import Action, Chat, ChatError, Message, chat_context, on_action, user_session
+from chatsessions import (
+    Action,
+    Chat,
+    ChatError,
+    Message,
+    chat_context,
+    context,
+    on_action,
+    user_session,
+)
+from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import FrameError, NotStorable
 from chatsessions.handlers.chat import Chat as ChatClass
 from chatsessions.models import ChatSession
+from chatsessions.sessions import outbound
+from chatsessions.storage.log import find_message
+from chatsessions.testing import ChatCommunicator, ChatMessage
 from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
@@ -222,6 +237,129 @@ async def test_buttons_of_a_streamed_message(
     assert await client.run("message", {"content": ""}) == "done"
     assert await client.run("action", {"id": "a", "name": "go"}) == "done"
     assert chosen == [client.events[0][1]["id"]]
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_button_that_is_taken_off_a_message_that_streams_leaves_its_text(
+    chat: Chat, sends: bool
+) -> None:
+    """The page's text was gone, and with the whole message the button came back."""
+    chat.beside = frozenset({"action"})
+    goes_on, ends = asyncio.Event(), asyncio.Event()
+
+    @chat.on_message
+    async def stream() -> None:
+        message = Message(actions=[Action("less", label="Less"), Action("more", label="More")])
+        await message.stream_token("one ")
+        await message.stream_token("two ")
+        await goes_on.wait()
+        await message.stream_token("three")
+        await ends.wait()
+        if sends:
+            await message.send()
+
+    @chat.on_action("less")
+    async def less(action: Action) -> None:
+        await action.remove()
+
+    @chat.on_action("more")
+    async def more() -> None: ...
+
+    async with ChatCommunicator(ChatConsumer.as_asgi(chat=chat), "/") as tab:
+
+        def answer() -> ChatMessage | None:
+            return next((one for one in tab.messages if one.author == "Assistant"), None)
+
+        async def shows(text: str, *labels: str) -> None:
+            await tab.wait_until(lambda: (shown := answer()) and shown.content == text)
+            shown = answer()
+            assert shown is not None
+            assert [action["label"] for action in shown.actions] == list(labels)
+
+        n = await tab.send("hello")
+        await shows("one two ", "Less", "More")
+        assert await tab.wait_for_turn(await tab.press("Less")) == "done"
+        await shows("one two ", "More")
+        goes_on.set()
+        await shows("one two three", "More")
+        await tab.reload()
+        await shows("one two three", "More")
+        ends.set()
+        assert await tab.wait_for_turn(n) == "done"
+        await shows("one two three", "More")
+        assert await tab.wait_for_turn(await tab.press("More")) == "done"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_change_that_is_made_while_a_button_is_taken_off_is_not_undone(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    """The message is read from the log for that, and was sent again as it had been before."""
+    read, may_return = threading.Event(), threading.Event()
+    message = Message("old", actions=[Action("one", id="a"), Action("two", id="b")])
+
+    def find_late(*args: Any) -> Any:
+        found = find_message(*args)
+        read.set()
+        assert may_return.wait(30)
+        return found
+
+    monkeypatch.setattr(outbound, "find_message", find_late)
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        await message.send()
+
+    @chat.on_action("one")
+    async def take_off(action: Action) -> None:
+        removal = asyncio.create_task(action.remove())
+        await until(read.is_set)
+        message.content = "new"
+        await message.update()
+        if stored:
+            await context.emitter.flush()
+        may_return.set()
+        await removal
+
+    client = await Client.open(worker, chat)
+    assert await client.run("offer") == "done"
+    assert await client.run("action", {"id": "a", "name": "one"}) == "done"
+    assert client.events[-1][1]["content"] == "new"
+    assert buttons(client)[-1] == ["b"]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert [id_ for id_, action in row.actions.items() if "name" in action] == ["b"]
+
+
+@pytest.mark.parametrize("fails", ["read", "append"])
+async def test_a_button_that_could_not_be_taken_off_stays_on_offer(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """It stayed on the page, was refused when it was pressed, and could not be taken off again."""
+    failures = [fails]
+
+    def find(*args: Any) -> Any:
+        if failures and failures.pop() == "read":
+            raise OSError("no store")
+        return find_message(*args)
+
+    monkeypatch.setattr(outbound, "find_message", find)
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        await Message("?", actions=[Action("one", id="a")]).send()
+
+    @chat.on_action("one")
+    async def take_off(action: Action) -> None:
+        user_session["history"] = []
+        if failures == ["append"]:
+            user_session["history"].append(object())
+        await action.remove()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("offer") == "done"
+    assert await client.run("action", {"id": "a", "name": "one"}) == "failed"
+    assert await client.run("action", {"id": "a", "name": "one"}) == "done"
+    assert buttons(client) == [["a"], []]
 
 
 @pytest.mark.parametrize("later", [True, False])

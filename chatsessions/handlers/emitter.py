@@ -93,6 +93,9 @@ class Streaming(ABC):
         """Replace the whole text with a token."""
         self._parts = [text]
 
+    def take_off(self, action: str) -> None:  # noqa: B027  # a step has nothing to do
+        """Take the button of ``action`` off; only messages have buttons."""
+
     def end_stream(self, *, cut: bool = False) -> None:
         """Mark the stream as closed; ``cut`` means that its writer was stopped."""
         self._streaming = False
@@ -289,8 +292,10 @@ class Emitter:
         """Stop offering the action with the id ``action``, and take it off its message."""
         if not self.is_at_home:
             await in_loop(self.withdraw(action), self.loop)
-        else:
-            await self._sink.withdraw(action, self._turn)
+            return
+        await self._sink.withdraw(action, self._turn)
+        if self._sink.is_crowded:
+            await self._sink.room()
 
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
         """Replace the inputs of the chat settings, as they go over the wire, and their values."""

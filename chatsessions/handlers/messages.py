@@ -418,6 +418,10 @@ class Message(Streaming):
             event["n"] = self.event[1]
         return event
 
+    def take_off(self, action: str) -> None:
+        """Take the button of ``action`` off."""
+        self.actions = [one for one in self.actions if one.id != action]
+
     def to_storable(self) -> dict[str, Any]:
         """Return what ``user_session`` stores of a message."""
         # Not a subclass's as_event(): the loaded message adds the subclass's keys again.

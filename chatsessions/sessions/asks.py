@@ -42,15 +42,14 @@ class OfferedActions:
         self._offered = dict(list(kept.items())[-settings.MAX_ACTIONS :])
         self._log.set(actions=self._offered)
 
-    def withdraw(self, action: str) -> str | None:
-        """Withdraw ``action``; return the id of its message, None if it was not offered."""
-        if action not in self._offered:
-            return None
-        offer = self._offered[action]
+    def find(self, action: str) -> dict[str, Any] | None:
+        """Return what is offered as ``action``, if it is. Each offer is an object of its own."""
+        return self._offered.get(action)
+
+    def withdraw(self, action: str) -> None:
+        """Offer ``action`` no longer."""
         self._offered = {key: kept for key, kept in self._offered.items() if key != action}
         self._log.set(actions=self._offered)
-        message: str = offer["message"]
-        return message
 
     def of(self, message: str) -> list[dict[str, Any]]:
         """Return the actions that ``message`` still offers, as they go over the wire."""

@@ -20,7 +20,7 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
 from chatsessions.storage.database import Executors
 from chatsessions.storage.journal import Journal
-from chatsessions.storage.log import Entry, find_message
+from chatsessions.storage.log import MESSAGE_EVENTS, Entry, find_message
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
@@ -109,14 +109,35 @@ class SessionSink(Sink):
     async def withdraw(self, action: str, turn: Turn | None) -> None:
         """Withdraw an action, and update its message."""
         self._log.check(turn)
-        message = self._offers.withdraw(action)
-        if message is None:
-            return
-        await self.flush()
-        event = await self._threads.read(find_message, self._session.id, message)
-        if event is not None:
-            event["actions"] = self._offers.of(message)
-            self.append("message_update", encode_data("message_update", event), turn)
+        while (offer := self._offers.find(action)) is not None:
+            message = offer["message"]
+            found = self._open.get(message)
+            event = self._unstored_event(message) if found is None else found.stream.as_event()
+            if event is None:
+                event = await self._threads.read(find_message, self._session.id, message)
+                if self._offers.find(action) is not offer:
+                    continue  # the message was sent again meanwhile, or the action withdrawn
+            if event is not None:
+                offered = self._offers.of(message)
+                event["actions"] = [one for one in offered if one["id"] != action]
+                self.append("message_update", encode_data("message_update", event), turn)
+            self._offers.withdraw(action)
+            if found is not None:
+                found.stream.take_off(action)
+                self._checkpoint()
+                # For clients that count the pieces of a stream from its last entry on.
+                so_far = frames.Stream(message, found.index, found.stream.content)
+                self._outbox.hold(self._log.head, so_far)
+
+    def _unstored_event(self, message: str) -> dict[str, Any] | None:
+        """Return the data of a message as it was last sent or updated, if that is not stored."""
+        quoted = msgspec.json.encode(message)
+        for entry in reversed(self._log.unstored):
+            if entry.n is None and entry.name in MESSAGE_EVENTS and quoted in entry.data:
+                data: dict[str, Any] = msgspec.json.decode(entry.data)
+                if data["id"] == message and data.get("n") is None:
+                    return data
+        return None
 
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
