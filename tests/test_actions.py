@@ -362,6 +362,95 @@ async def test_a_button_that_could_not_be_taken_off_stays_on_offer(
     assert buttons(client) == [["a"], []]
 
 
+@pytest.mark.parametrize("reloaded", [True, False])
+@pytest.mark.parametrize("kept", ["user_session", "chat_context", "variable"])
+async def test_a_button_that_was_taken_off_does_not_come_back_with_an_update(
+    worker: RunningWorker, chat: Chat, kept: str, reloaded: bool
+) -> None:
+    """The application's own object of the message still has the action."""
+    objects: list[Message] = []
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        message = await Message("?", actions=[Action("one", id="a"), Action("two", id="b")]).send()
+        user_session["kept"] = message
+        objects[:] = chat_context.get() if kept == "chat_context" else [message]
+
+    @chat.on_action("one")
+    async def take_off(action: Action) -> None:
+        await action.remove()
+
+    @chat.on_action("two")
+    async def two() -> None: ...
+
+    def found() -> Message:
+        message: Message = user_session["kept"] if kept == "user_session" else objects[0]
+        return message
+
+    @chat.on_event("close")
+    async def close() -> None:
+        found().content = "closed"
+        await found().update()
+
+    @chat.on_event("again")
+    async def again() -> None:
+        found().actions.append(Action("one", id="a"))
+        await found().update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("offer") == "done"
+    assert await client.run("action", {"id": "a", "name": "one"}) == "done"
+    if reloaded:
+        client.leave()
+        await until(lambda: not worker.live)
+        client = await Client.open(worker, chat, client.live.id, client.token)
+    for _ in range(2):
+        assert await client.run("close") == "done"
+        assert (client.events[-1][1]["content"], buttons(client)[-1]) == ("closed", ["b"])
+    assert await client.run("action", {"id": "b", "name": "two"}) == "done"
+    with pytest.raises(FrameError, match="not offered"):
+        client.send("action", {"id": "a", "name": "one"})
+    client.take_back()
+    # A new action is a new button, whatever its id.
+    for _ in range(2):
+        assert await client.run("again") == "done"
+        assert buttons(client)[-1] == ["b", "a"]
+        assert await client.run("action", {"id": "a", "name": "one"}) == "done"
+        assert buttons(client)[-1] == ["b"]
+
+
+async def test_buttons_that_a_message_was_updated_without_can_be_put_back(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """Nobody has removed them: neither those, nor those of which there were too many."""
+    settings.CHATSESSIONS = {"MAX_ACTIONS": 2}
+    message = Message("?", actions=[Action("one", id="a"), Action("two", id="b")])
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        await message.send()
+
+    @chat.on_event("toggle")
+    async def toggle() -> None:
+        kept, message.actions = message.actions, []
+        await message.update()
+        message.actions = kept
+        await message.update()
+
+    @chat.on_event("many")
+    async def many() -> None:
+        for number in range(5):
+            await Message("?", actions=[Action("go", id=f"a{number}")]).send()
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    for name in ("offer", "toggle", "many"):
+        assert await client.run(name) == "done"
+        assert buttons(client)[-1] == ["a", "b"]
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        assert list(row.actions) == ["a", "b"]
+
+
 @pytest.mark.parametrize("later", [True, False])
 async def test_buttons_that_an_update_hides_after_one_was_refused_are_not_on_offer(
     worker: RunningWorker, chat: Chat, later: bool

@@ -136,6 +136,10 @@ class Sink(ABC):
     async def withdraw(self, action: str, turn: Turn | None) -> None:
         """Stop offering ``action``."""
 
+    def withdrawn(self, message: str) -> set[str]:
+        """Return the ids of the withdrawn actions of ``message``, where they are known."""
+        return set()
+
     @abstractmethod
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
@@ -296,6 +300,10 @@ class Emitter:
         await self._sink.withdraw(action, self._turn)
         if self._sink.is_crowded:
             await self._sink.room()
+
+    def withdrawn(self, message: str) -> set[str]:
+        """Return the ids of the actions that were taken off the message with the id ``message``."""
+        return self._sink.withdrawn(message)
 
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
         """Replace the inputs of the chat settings, as they go over the wire, and their values."""

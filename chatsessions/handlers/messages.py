@@ -125,7 +125,8 @@ class Action:
         """
         Take the button off its message; the action is not offered any more.
 
-        It is no error if the button is gone already. Raises what ``context.emitter.emit`` raises.
+        An update of the message leaves it out, even if its ``actions`` still have it. It is no
+        error if the button is gone already. Raises what ``context.emitter.emit`` raises.
         """
         await current("Action.remove").emitter.withdraw(self.id)
 
@@ -262,6 +263,8 @@ class Message(Streaming):
         As a ``message`` it is one of the application, whatever it was in another session.
         """
         self._format = self.format  # fixed now: the stream may be closed where no chat is current
+        if self.actions:
+            self._leave_out(here.emitter.withdrawn(self.id))
         is_new = name == "message"
         event = self.as_event() | {"streaming": opens}
         if is_new:
@@ -278,6 +281,14 @@ class Message(Streaming):
             opens=self if opens else None,
             closes=None if opens else self._open_stream,
         )
+
+    def _leave_out(self, withdrawn: set[str]) -> None:
+        """Leave out actions that this message was sent with, and that were taken off it since."""
+        self.actions = [
+            action
+            for action in self.actions
+            if action.message_id != self.id or action.id not in withdrawn
+        ]
 
     @property
     def _open_stream(self) -> Self | None:
@@ -429,6 +440,8 @@ class Message(Streaming):
         stored = Message.as_event(self) | {"streaming": False, "sent": is_sent}
         stored["session"] = self._sent_in if self.event is None else self.event[0]
         stored["offers"] = self._offers
+        if self.actions:
+            stored["actions"] = [action.to_storable() for action in self.actions]
         if self.files:
             stored["files"] = self.files
         elif self.files_in_log:

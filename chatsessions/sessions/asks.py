@@ -26,12 +26,15 @@ class OfferedActions:
     """
     The actions that messages offer, by id; kept in the row, so that buttons survive a restart.
 
-    Only the latest ``MAX_ACTIONS`` are kept, so that a long conversation does not grow the row.
+    Only the latest ``MAX_ACTIONS`` are kept, so that a long conversation does not grow the row. The
+    latest that were withdrawn are kept as well: an update of their messages leaves them out.
     """
 
     def __init__(self, log: SessionLog, stored: dict[str, dict[str, Any]]) -> None:
         self._log = log
-        self._offered = stored
+        self._offered = {key: one for key, one in stored.items() if "name" in one}
+        #: The messages of withdrawn actions.
+        self._withdrawn = {key: one for key, one in stored.items() if "name" not in one}
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
         """Set the actions that message ``message`` offers."""
@@ -39,17 +42,28 @@ class OfferedActions:
         if not actions and len(kept) == len(self._offered):
             return
         kept |= {action["id"]: {**action, "message": message} for action in actions}
-        self._offered = dict(list(kept.items())[-settings.MAX_ACTIONS :])
-        self._log.set(actions=self._offered)
+        self._set(kept, {key: one for key, one in self._withdrawn.items() if key not in kept})
 
     def find(self, action: str) -> dict[str, Any] | None:
         """Return what is offered as ``action``, if it is. Each offer is an object of its own."""
         return self._offered.get(action)
 
     def withdraw(self, action: str) -> None:
-        """Offer ``action`` no longer."""
-        self._offered = {key: kept for key, kept in self._offered.items() if key != action}
-        self._log.set(actions=self._offered)
+        """Offer ``action`` no longer, and remember that."""
+        kept = dict(self._offered)
+        message = kept.pop(action)["message"]
+        self._set(kept, self._withdrawn | {action: {"message": message}})
+
+    def withdrawn(self, message: str) -> set[str]:
+        """Return the ids of the actions of ``message`` that were withdrawn."""
+        return {key for key, one in self._withdrawn.items() if one["message"] == message}
+
+    def _set(
+        self, offered: dict[str, dict[str, Any]], withdrawn: dict[str, dict[str, Any]]
+    ) -> None:
+        self._offered = dict(list(offered.items())[-settings.MAX_ACTIONS :])
+        self._withdrawn = dict(list(withdrawn.items())[-settings.MAX_ACTIONS :])
+        self._log.set(actions=self._withdrawn | self._offered)
 
     def of(self, message: str) -> list[dict[str, Any]]:
         """Return the actions that ``message`` still offers, as they go over the wire."""

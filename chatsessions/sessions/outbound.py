@@ -106,6 +106,10 @@ class SessionSink(Sink):
         """Set the actions that a message offers."""
         self._offers.offer(message, actions)
 
+    def withdrawn(self, message: str) -> set[str]:
+        """Return the ids of the actions of ``message`` that were withdrawn."""
+        return self._offers.withdrawn(message)
+
     async def withdraw(self, action: str, turn: Turn | None) -> None:
         """Withdraw an action, and update its message."""
         self._log.check(turn)
