@@ -19,7 +19,7 @@ from chatsessions.exceptions import TurnStopped
 from chatsessions.handlers.context import find_context
 from chatsessions.handlers.messages import default_format
 from chatsessions.handlers.session import error_text
-from chatsessions.handlers.steps import FAILED
+from chatsessions.handlers.steps import CUT, FAILED
 from chatsessions.storage.conversation import TEXT
 
 from .element import Element
@@ -91,6 +91,8 @@ class Step:
         self.persisted = False
         self.fail_on_persist_error = False
         self._input = ""
+        #: What a step that was cut short has as its error, beside its output so far.
+        self._cut = ""
         #: The core's step, which has the output.
         self.core = chatsessions.Step(id=self.id)
 
@@ -211,7 +213,11 @@ class Step:
 
     async def __aenter__(self) -> Self:
         self._begin()
-        return await self.send()
+        try:
+            return await self.send()
+        except BaseException:
+            self._leave()
+            raise
 
     async def __aexit__(
         self,
@@ -224,7 +230,11 @@ class Step:
 
     def __enter__(self) -> Self:
         self._begin()
-        return run_sync(self.send())
+        try:
+            return run_sync(self.send())
+        except BaseException:
+            self._leave()
+            raise
 
     def __exit__(
         self,
@@ -245,13 +255,19 @@ class Step:
     def _ended(self, error: BaseException | None) -> bool:
         """Record the end of the block; return False if the end of the turn closes the step."""
         self.end = utc_now()
-        local_steps.set([one for one in local_steps.get() or [] if one is not self])
+        self._leave()
+        context = here()
         if isinstance(error, CancelledError | TurnStopped):
-            return False
-        if error is not None:
+            if context.turn is not None and context.turn.stopped:
+                return False
+            self.is_error, self._cut = True, str(CUT)
+        elif error is not None:
             self.is_error = True
-            self.output = error_text(here().session, error, FAILED)
+            self.output = error_text(context.session, error, FAILED)
         return True
+
+    def _leave(self) -> None:
+        local_steps.set([one for one in local_steps.get() or [] if one is not self])
 
     async def _tell(self) -> None:
         """Send the step as it is now."""
@@ -274,7 +290,7 @@ class Step:
         core.id, core.name = self.id, self.name
         core.type = "step" if self.type == "undefined" else self.type
         core.input = self.input if self.show_input else ""
-        core.error = (self.output or str(FAILED)) if self.is_error else None
+        core.error = (self._cut or self.output or str(FAILED)) if self.is_error else None
         core.format = TEXT if self.language else default_format()
         core.metadata = self._metadata() or None
         # A run or a message is not shown as a step, so it cannot be the parent on the page.

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import chatsessions
 import chatsessions.chainlit as cl
+from chatsessions import TurnStopped
 from chatsessions.chainlit.chat_settings import ChatSettings
 from chatsessions.chainlit.input_widget import (
     Checkbox,
@@ -32,6 +37,7 @@ from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers.chat import _chats, resolve_chat
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
+from tests.support.sessions import until
 
 from .conftest import Visit
 
@@ -358,6 +364,129 @@ async def test_a_step_that_fails(visit: Visit) -> None:
         [ended] = [e.data for e in tab.events if e.name == "step_update"]
         assert ended["error"] == "This step has failed."
         assert "secret" not in str(ended)
+
+
+@pytest.mark.parametrize("is_in_turn", [True, False])
+async def test_a_step_that_a_timeout_cuts_short_does_not_run_on(
+    visit: Visit, is_in_turn: bool
+) -> None:
+    """Its turn, or the block outside of turns, goes on: only the step has failed."""
+
+    async def work() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05), cl.Step(name="search") as step:
+                await step.stream_token("so far")
+                await cl.sleep(100)
+        await cl.Message("nothing found").send()
+
+    @cl.on_message
+    async def message() -> None:
+        if is_in_turn:
+            await work()
+
+    async with visit() as tab:
+        await tab.tell("hello")
+        if not is_in_turn:
+            async with chatsessions.session_context(tab.session_id):
+                await work()
+        await tab.wait_until(lambda: tab.messages[-1].content == "nothing found")
+        assert [one.name for one in tab.events][-3:] == ["step", "step_update", "message"]
+        ended = tab.events[-2].data
+        assert (ended["output"], ended["error"]) == ("so far", "This step was not finished.")
+        assert ended["streaming"] is False
+
+
+async def test_a_step_that_a_sibling_cuts_short_has_failed(visit: Visit) -> None:
+    async def search() -> None:
+        async with cl.Step(name="search"):
+            await cl.sleep(100)
+
+    async def fail() -> None:
+        await cl.sleep(0.01)
+        raise ValueError("on purpose")
+
+    @cl.on_message
+    async def message() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(search())
+                group.create_task(fail())
+        except* ValueError:
+            pass
+        await cl.Message("nothing found").send()
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == ["nothing found"]
+        assert [one.name for one in tab.events][-2:] == ["step_update", "message"]
+        assert tab.events[-2].data["error"] == "This step was not finished."
+
+
+async def test_a_step_that_a_stop_cuts_short_keeps_its_output(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        async with cl.Step(name="search") as step:
+            await step.stream_token("so far")
+            with cl.Step(name="inner"):
+                await cl.Message("working").send()
+                await cl.sleep(100)
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.receive_message()
+        await tab.stop()
+        assert await tab.wait_for_turn(n) == "stopped"
+        ended = [event.data for event in tab.events if event.name == "step_update"]
+        assert {one["name"]: one["output"] for one in ended} == {"search": "so far", "inner": ""}
+        assert {one["error"] for one in ended} == {"This step was not finished."}
+
+
+async def test_a_step_that_could_not_begin_is_not_the_current_one(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        run = cl.context.current_step
+        with pytest.raises(chatsessions.NotStorable):
+            async with cl.Step(metadata={"agent": object()}):
+                pass
+        with pytest.raises(chatsessions.NotStorable), cl.Step(metadata={"agent": object()}):
+            pass
+        assert cl.context.current_step is run
+
+    async with visit() as tab:
+        await tab.tell("hello")
+
+
+async def test_a_step_that_could_not_begin_is_not_that_of_another_session(visit: Visit) -> None:
+    """All work of a pool's thread has one context."""
+    begun, go = threading.Event(), threading.Event()
+    refused: list[Exception] = []
+    current: list[Any] = []
+
+    def late() -> None:
+        begun.set()
+        go.wait(20)
+        try:
+            with cl.Step(name="late"):
+                pass
+        except TurnStopped as error:
+            refused.append(error)
+
+    def look() -> None:
+        current.append(cl.context.current_step)
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        work = chatsessions.bind_context(late if message.content == "begin" else look)
+        await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    with ThreadPoolExecutor(1) as pool:
+        async with visit() as tab, visit() as other:
+            n = await tab.send("begin")
+            await until(begun.is_set)
+            await tab.stop()
+            assert await tab.wait_for_turn(n) == "stopped"
+            go.set()
+            await other.tell("look")
+    assert (len(refused), current) == (1, [None])
 
 
 async def test_the_run_of_a_handler_is_a_step_that_is_not_shown(visit: Visit) -> None:
