@@ -9,11 +9,15 @@ import chatsessions
 from .element import ELEMENT
 from .message import Message, MessageBase
 from .names import missing
-from .session import here
+from .session import here, rebuilding
 
 
 class ChatContext:
-    """The latest messages of the user and the application, without steps and elements."""
+    """
+    The latest messages of the user and the application, without steps and elements.
+
+    While lost values are set again it stays as it is stored.
+    """
 
     def get(self) -> list[Message]:
         """Return the messages, oldest first; each is a new object."""
@@ -24,19 +28,21 @@ class ChatContext:
     def add(self, message: MessageBase) -> MessageBase:
         """Add a message without sending it; sent messages need not be added."""
         here()
-        message._describe()
-        chatsessions.chat_context.add(message.core)
+        if not rebuilding.get():
+            message._describe()
+            chatsessions.chat_context.add(message.core)
         return message
 
     def remove(self, message: MessageBase) -> bool:
         """Forget a message, which stays on the page; return True if it was there."""
         here()
-        return chatsessions.chat_context.remove(message.core)
+        return not rebuilding.get() and chatsessions.chat_context.remove(message.core)
 
     def clear(self) -> None:
         """Forget what was said so far."""
         here()
-        chatsessions.chat_context.clear()
+        if not rebuilding.get():
+            chatsessions.chat_context.clear()
 
     def to_openai(self) -> list[Any]:
         """Return the messages as ``{"role": …, "content": …}``."""

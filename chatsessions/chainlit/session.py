@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import chatsessions
 from chatsessions.exceptions import ContextNotFound
-from chatsessions.files.types import normal_type, suffix_of
+from chatsessions.files.types import clean_name, normal_type, suffix_of
 from chatsessions.handlers.context import find_context
 from chatsessions.handlers.session import Session
 
@@ -156,11 +156,22 @@ class BaseSession:
     async def save(
         self, name: str, mime: str, path: str | None, content: bytes | str | None
     ) -> chatsessions.ChatFile:
-        """Save a file of the session, and return the core's object."""
-        source: dict[str, Any] = {"path": path} if path else {"content": content}
-        file = await self._session.save_file(name, mime=normal_type(mime) or None, **source)
+        """
+        Save a file of the session, and return the core's object.
+
+        While lost values are set again, a file that was saved by this name is returned.
+        """
+        file = await self._saved_before(name) if rebuilding.get() else None
+        if file is None:
+            source: dict[str, Any] = {"path": path} if path else {"content": content}
+            file = await self._session.save_file(name, mime=normal_type(mime) or None, **source)
         await self.keep(file)
         return file
+
+    async def _saved_before(self, name: str) -> chatsessions.ChatFile | None:
+        """Return the oldest file of this name, of several the first that is not in ``files``."""
+        found = [file for file in await self._session.files() if file.name == clean_name(name)]
+        return min(found, key=lambda file: file.id in self.files, default=None)
 
     async def keep(self, file: chatsessions.ChatFile) -> FileDict:
         """Add a file to ``files``, with a local path that has the extension of its name."""

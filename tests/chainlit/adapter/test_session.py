@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -29,6 +30,9 @@ from chatsessions.chainlit.user_session import SessionAccessor, UserSession
 from chatsessions.models import ChatSession
 
 from .conftest import Visit
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,6 +123,70 @@ async def test_what_was_in_memory_only_is_built_again_unseen(visit: Visit) -> No
         assert [one.content for one in tab.messages].count("Welcome!") == 1
         assert [one.name for one in tab.events].count("window_message") == 1
         assert [one.name for one in tab.events].count("step") == 1
+
+
+def forget_the_last() -> None:
+    cl.chat_context.remove(cl.chat_context.get()[-1])
+
+
+@pytest.mark.parametrize("forget", [lambda: None, cl.chat_context.clear, forget_the_last])
+async def test_what_builds_it_again_leaves_the_conversation_alone(
+    visit: Visit, forget: Callable[[], None]
+) -> None:
+    """Each reload added the system message once more, or forgot what was said."""
+
+    @cl.on_chat_start
+    async def start() -> None:
+        cl.user_session.set("agent", Agent())
+        await cl.Message("Welcome").send()
+        forget()
+        added = cl.Message("be kind", type="system_message")
+        assert cl.chat_context.add(added) is added
+
+    @cl.on_message
+    async def message() -> None:
+        assert isinstance(cl.user_session.get("agent"), Agent)
+        said = " ".join(one["content"] for one in cl.chat_context.to_openai())
+        await cl.Message(f"({said})").send()
+
+    async with visit() as tab:
+        await tab.wait_for_turn(0)
+        [first] = await tab.tell("one")
+        assert first in ("(Welcome be kind one)", "(be kind one)")
+        await tab.move()
+        [second] = await tab.tell("two")
+        assert second == f"({first[1:-1]} {first} two)"
+        await tab.move()
+        assert await tab.tell("three") == [f"({second[1:-1]} {second} three)"]
+
+
+async def test_what_builds_it_again_saves_no_file_twice(visit: Visit, settings: Settings) -> None:
+    """The session had one more copy after each reload, until it had no room for another."""
+    settings.CHATSESSIONS = {"MAX_FILES_PER_SESSION": 4}
+    texts: list[str] = []
+
+    @cl.on_chat_start
+    async def start() -> None:
+        session = cl.context.session
+        for text in ("first", "second"):
+            saved = await session.persist_file("dir/a.txt", "text/plain", content=text)
+            texts.append(session.files[saved["id"]]["path"].read_text())
+        element = cl.File(name="b.txt", content="third")
+        await element.save()
+        texts.append(session.files[element.chainlit_key]["path"].read_text())
+        cl.user_session.set("agent", Agent())
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message(str(len(await chatsessions.context.session.files()))).send()
+
+    async with visit() as tab:
+        await tab.wait_for_turn(0)
+        file = await tab.upload("a.txt", "the user's")
+        for _ in range(3):
+            assert await tab.tell("look", files=[file]) == ["4"]
+            await tab.move()
+    assert texts == ["first", "second", "third"] * 3
 
 
 async def test_on_chat_resume_builds_it_if_there_is_one(visit: Visit) -> None:
