@@ -250,6 +250,8 @@ class Message(MessageBase):
         made.elements = [await Element.received(file) for file in message.files]
         for element in made.elements:
             element.for_id = made.id
+        # The files are those of its elements.
+        made.earlier_files, made.shown = [], {one.id: one for one in made.elements}
         session.remember(made)
         return made
 

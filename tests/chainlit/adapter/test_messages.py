@@ -142,6 +142,58 @@ async def test_the_users_message(visit: Visit) -> None:
         assert await tab.tell("look", files=[file]) == ["1,2"]
 
 
+async def test_the_files_of_the_users_message_are_there_once_when_it_is_updated(
+    visit: Visit,
+) -> None:
+    """Until they are removed; what is added comes after them."""
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        message.content = "looked"
+        await message.update()
+        await cl.File(name="late.txt", content="x").send(for_id=message.id)
+        [given] = message.elements
+        message.elements = [cl.File(name="b.txt", content="b")]
+        await message.update()
+        await given.remove()
+        for element in message.elements:
+            await element.remove()
+
+    async with visit() as tab:
+        file = await tab.upload("a.txt", "a")
+        await tab.tell("look", files=[file])
+        updates = [event.data for event in tab.events if event.name == "message_update"]
+        names = [[file["name"] for file in data.get("files", [])] for data in updates]
+        assert names == [
+            ["a.txt"],
+            ["a.txt", "late.txt"],
+            ["a.txt", "late.txt", "b.txt"],
+            ["late.txt", "b.txt"],
+            ["late.txt"],
+        ]
+        assert tab.messages[0].content == "looked"
+        assert [file["name"] for file in tab.messages[0].files] == ["late.txt"]
+
+
+async def test_the_users_message_has_its_file_once_when_it_was_stored(visit: Visit) -> None:
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        if message.content == "look":
+            await message.update()
+            cl.user_session.set("first", message)
+        else:
+            first = cl.user_session.get("first")
+            first.content = "looked"
+            await first.update()
+
+    async with visit() as tab:
+        await tab.tell("look", files=[await tab.upload("a.txt", "a")])
+        await tab.move()
+        await tab.tell("again")
+        assert tab.messages[0].content == "looked"
+        assert [file["name"] for file in tab.messages[0].files] == ["a.txt"]
+
+
 async def test_a_question_for_a_text(visit: Visit) -> None:
     answers: list[Any] = []
 
