@@ -80,6 +80,8 @@ export class MessageList {
   #own: Map<number, HTMLElement> = new Map();
   /** The entries by which what stands in the list has come */
   #origins: WeakMap<Element, Entry> = new WeakMap();
+  /** Where in the log the server's messages and steps were sent last, by their id */
+  #sent: Map<string, number> = new Map();
   #branches = new Branches();
   /** What is not on the page yet: it comes with the next frame */
   #fresh = document.createDocumentFragment();
@@ -143,6 +145,7 @@ export class MessageList {
   clear() {
     this.#messages.clear();
     this.#own.clear();
+    this.#sent.clear();
     this.#actions.clear();
     this.#feedback.clear();
     this.#resending.clear();
@@ -167,6 +170,7 @@ export class MessageList {
     const { name, data, n } = entry;
     this.#grow();
     this.#changed();
+    if (this.#isPast(entry)) return true;
     if (this.more && this.#isEarly(entry)) {
       this.#held.push(entry);
       return true;
@@ -237,6 +241,14 @@ export class MessageList {
     const earlier = document.createDocumentFragment();
     this.#fill(earlier);
     this.#list.prepend(earlier);
+  }
+
+  /** Whether an entry is about what was removed, with the steps that are part of it, and sent again: what is here is newer. */
+  #isPast({ seq, name, data, n }: Entry) {
+    if (n != null || data?.n != null || !isStep(data) || !/^(message|step)(_update|_remove)?$/.test(name)) return false;
+    const sent = Math.max(...[data.id, data.parent ?? ""].map((id) => this.#sent.get(id) ?? 0));
+    if (sent > seq || !name.includes("_")) this.#sent.set(data.id, Math.max(sent, seq));
+    return sent > seq;
   }
 
   /** Whether an entry is about something that is not here yet. */

@@ -13,13 +13,14 @@ from demo_project.asgi import application as demo  # isort: skip
 from demo_project.asgi import django_application  # isort: skip
 
 from chatsessions.consumers import ChatConsumer
-from tests.browser.bots import chat, critic, patient, workshop, writer
+from tests.browser.bots import chat, critic, keeper, patient, workshop, writer
 from tests.server.logins import VisitorConsumer
 
 parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
 workers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=workshop))
 critics = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=critic))
 patients = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=patient))
+keepers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=keeper))
 writers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=writer))
 visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
 application = ProtocolTypeRouter(
@@ -31,6 +32,7 @@ application = ProtocolTypeRouter(
                 path("ws/writer/", writers),
                 path("ws/critic/", critics),
                 path("ws/patient/", patients),
+                path("ws/keeper/", keepers),
                 path("ws/parrot/", parrot),
                 path("ws/visitors/", visitors),
                 re_path("", demo),

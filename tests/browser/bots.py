@@ -6,6 +6,7 @@ from typing import Any
 from wave import open as open_wave
 
 from chatsessions import (
+    Action,
     AskFileMessage,
     AskUserMessage,
     Chat,
@@ -180,6 +181,31 @@ async def answer_again(message: Message) -> None:
             await Message("too late").send()
             raise
     await Message(f"re {message.content}, {len(message.elements)} file(s)").send()
+
+
+#: Keeps its status at the end: takes it away with its steps, and sends it again below the news.
+keeper = Chat("keeper")
+
+
+@keeper.on_message
+async def keep_last(message: Message) -> None:
+    whole = Step("Whole")
+    part = Step("Part", parent=whole)
+    status = Message()
+    for number in range(3):
+        for one in (whole, part, status):
+            await one.remove()
+        await Message(f"news {number}").send()
+        for step in (whole, part):
+            step.output = f"{step.name} {number}"
+            await step.finish()
+        if number == 0:  # it goes with the step that it is part of, and does not come back
+            once = Step("Once", parent=part)
+            await once.finish()
+            await Step("Within", parent=once).finish()
+        status.content = f"status {number}"
+        status.actions = [Action("press", label=f"Press {number}")]
+        await status.send()
 
 
 #: Writes Markdown.

@@ -100,6 +100,24 @@ def test_earlier_messages_come_when_the_line_is_back(
     expect(chat.contents).to_have_count(2 * TOLD + 1, timeout=PATIENCE * 1000)
 
 
+def test_earlier_messages_do_not_undo_what_was_sent_again(open_chat: Callable[..., Chat]) -> None:
+    """A message, or a step, that was removed and sent again is as it was sent last."""
+    chat = open_chat(path="/keeper/")
+    chat.say("go")
+    shown = ("go", "news 0", "news 1", "news 2", "status 2")
+    chat.shows(*shown)
+    for again in (False, True):
+        if again:
+            with chat.page.expect_response("**/entries/?**"):
+                chat.reload()
+            expect(chat.contents.first).to_have_text("go")
+        chat.shows(*shown)
+        expect(chat.log.locator("[part=action]")).to_have_text("Press 2")
+        expect(chat.log.locator("[part=step-name]")).to_have_text(["Whole", "Part"])
+        outputs = chat.log.locator("[part=step-field]:last-of-type [part=step-text]")
+        expect(outputs).to_have_text(["Whole 2", "Part 2"])
+
+
 def test_a_page_may_want_all_of_a_conversation(open_chat: Callable[..., Chat]) -> None:
     chat = long_conversation(open_chat)
     chat.element.evaluate(

@@ -38,6 +38,10 @@ PATIENT = """<!doctype html><html lang="en"><title>Patient</title>
 <main><h1>A page</h1>
 {% chat_session "/ws/patient/" heading="Patient" files=True %}</main></html>"""
 
+#: It begins with the last messages, though there are few.
+KEEPER = """<!doctype html><html lang="en"><title>Keeper</title>{% load chatsessions %}
+{% chat_session "/ws/keeper/" heading="Keeper" latest="2" %}</html>"""
+
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
 {% load static %}
 <link rel="modulepreload" href="{% static 'chatsessions/panels.js' %}" nonce="{{ nonce }}">
@@ -139,6 +143,10 @@ def patient(request: HttpRequest) -> HttpResponse:
     return _page(PATIENT)
 
 
+def keeper(request: HttpRequest) -> HttpResponse:
+    return _page(KEEPER)
+
+
 def workshop(request: HttpRequest) -> HttpResponse:
     return _page(WORKSHOP)
 
@@ -206,6 +214,7 @@ urlpatterns = [
     path("german/", german),
     path("critic/", critic),
     path("patient/", patient),
+    path("keeper/", keeper),
     path("arabic/", arabic),
     path("workshop/", workshop),
     path("writer/", writer),
