@@ -76,7 +76,7 @@ def test_earlier_messages_come_by_the_keyboard(
 
     context.route(re.compile(r"/entries/\?"), refuse)
     button = chat.element.get_by_role("button", name="Show earlier messages")
-    status = chat.element.locator("[part=older-status]")
+    status = chat.element.locator("[part=older-status]").last
     for _ in range(2):
         button.press("Enter")
         expect(status).to_have_text("The earlier messages could not be loaded.")
@@ -92,7 +92,7 @@ def test_earlier_messages_come_when_the_line_is_back(
     chat = long_conversation(open_chat)
     context.set_offline(True)
     chat.log.evaluate("log => { log.scrollTop = 0; }")
-    expect(chat.element.locator("[part=older-status]")).to_have_text(
+    expect(chat.element.locator("[part=older-status]").last).to_have_text(
         "The earlier messages could not be loaded."
     )
     context.set_offline(False)

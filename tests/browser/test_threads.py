@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.server.harness import Server
 
-from .chat import Chat
+from .chat import PATIENCE, Chat
 
 pytestmark = pytest.mark.browser
 
@@ -107,6 +110,95 @@ def test_who_reads_an_earlier_conversation_stays_where_they_are(
     expect(before).to_have_count(123)
     expect(before.nth(1)).to_have_text("the first")
     assert abs(read.evaluate(place) - was) < 60, "the reader was moved"
+
+
+#: The address of a part of an earlier conversation.
+PART = re.compile(r"/threads/[\w-]+/\?before=")
+MORE = "Show earlier messages"
+
+
+def part(*texts: str, before: str | None = None) -> dict[str, Any]:
+    """What the server says of an earlier conversation. ``before``: there is still more."""
+    return {"messages": [{"content": text} for text in texts], "before": before}
+
+
+@pytest.fixture
+def asked(context: BrowserContext) -> list[Route]:
+    """The requests for parts of earlier conversations; a test answers them."""
+    routes: list[Route] = []
+    context.route(PART, lambda route: routes.append(route))
+    return routes
+
+
+@pytest.fixture
+def continued(member: str, asked: list[Route], open_chat: Callable[..., Chat]) -> Chat:
+    """A page on which an earlier conversation goes on; its last part was asked for."""
+    chat = open_chat("assistant")
+    tell(chat, "the first", 1)
+    chat.press("New conversation")
+    chat.shows(GREETING)
+    open_threads(chat)
+    chat.element.locator("[part=thread]").last.click()
+    expect(chat.contents.last).to_contain_text("There you are again.")
+    return chat
+
+
+def next_of(asked: list[Route], chat: Chat) -> Route:
+    """Wait for a request."""
+    deadline = time.monotonic() + PATIENCE
+    while not asked:
+        assert time.monotonic() < deadline, "nothing was asked for"
+        chat.page.wait_for_timeout(20)
+    return asked.pop()
+
+
+def test_earlier_messages_that_are_asked_for_twice_come_once(
+    asked: list[Route], continued: Chat
+) -> None:
+    """By a double click, or because the log began anew while they were on their way."""
+    chat = continued
+    before = chat.log.locator("[part=earlier] [part=content]")
+    chat.element.evaluate(
+        """({ client }) => {
+          client.dispatchEvent(new CustomEvent("reset", { detail: { reason: "gap" } }));
+          client.dispatchEvent(new CustomEvent("ready"));
+        }"""
+    )
+    expect(chat.notes).to_have_text("Earlier messages are no longer available.")
+    for _ in range(2):
+        next_of(asked, chat).fulfill(json=part("three", "four", before="a:1"))
+    expect(before).to_have_text(["three", "four"])
+    more = chat.element.get_by_role("button", name=MORE)
+    more.dblclick()
+    expect(chat.log.get_by_text("Loading…")).to_be_visible()
+    assert len(asked) == 1
+    asked.pop().fulfill(json=part("one", "two"))
+    expect(before).to_have_text(["one", "two", "three", "four"])
+    expect(more).to_be_hidden()
+    expect(chat.log.get_by_text("Loading…")).to_have_count(0)
+
+
+def test_earlier_messages_that_could_not_be_loaded_are_asked_for_again(
+    asked: list[Route], continued: Chat
+) -> None:
+    """What failed is said beside them, until it does not fail; then the focus is in the log."""
+    chat = continued
+    before = chat.log.locator("[part=earlier] [part=content]")
+    more = chat.element.get_by_role("button", name=MORE)
+    failed = chat.log.get_by_text("The earlier messages could not be loaded.")
+    for _ in range(2):
+        next_of(asked, chat).abort("connectionrefused")
+        expect(failed).to_be_visible()
+        more.press("Enter")
+        expect(failed).to_have_count(0)
+    next_of(asked, chat).fulfill(json=part("three", "four", before="a:1"))
+    expect(before).to_have_text(["three", "four"])
+    more.press("Enter")
+    next_of(asked, chat).fulfill(json=part("one", "two"))
+    expect(before).to_have_text(["one", "two", "three", "four"])
+    expect(more).to_be_hidden()
+    expect(chat.log).to_be_focused()
+    expect(chat.notes).to_have_count(0)
 
 
 @pytest.mark.usefixtures("member")

@@ -5,23 +5,28 @@ import { get } from "./server.ts";
 
 /** What was said in a thread before this session, above what is said in it. */
 export class Earlier {
+  #messages;
   #place;
   #author;
   #formatting;
   #insert;
   #list = create("div", { part: "earlier-list" });
-  #more = button("more", texts.earlierStill, () => void this.#load());
+  #status = create("p", { part: "older-status", role: "status" });
+  #more = create("div", { part: "older" }, this.#status, button("more", texts.earlierStill, () => void this.#load()));
   /** What is shown, by its thread and session. */
   #shown = "";
   #url = "";
   /** Where the messages that are not here yet end. */
   #before: string | null = null;
+  /** The request that is under way. */
+  #loading: object | null = null;
 
   /**
    * @param author who speaks where a message does not say
    * @param insert changes what is above the reader
    */
-  constructor(place: HTMLElement, formatting: Formatting, author: () => string, insert: (change: () => void) => void) {
+  constructor(messages: HTMLElement, place: HTMLElement, formatting: Formatting, author: () => string, insert: (change: () => void) => void) {
+    this.#messages = messages;
     this.#insert = insert;
     this.#place = place;
     this.#formatting = formatting;
@@ -31,6 +36,7 @@ export class Earlier {
 
   clear() {
     this.#shown = "";
+    this.#loading = null;
     this.#place.hidden = true;
     this.#list.replaceChildren();
   }
@@ -49,22 +55,28 @@ export class Earlier {
   }
 
   async #load() {
-    const shown = this.#shown;
+    if (this.#loading) return;
+    const request = (this.#loading = {});
+    this.#status.textContent = texts.loading;
     try {
       const { messages, before } = await get(`${this.#url}?${new URLSearchParams({ before: this.#before ?? "" })}`);
-      if (shown !== this.#shown) return;
+      if (request !== this.#loading) return;
       this.#before = before ?? null;
       this.#show(messages.map((message: any) => this.#message(message)));
     } catch {
-      if (shown === this.#shown) this.#show([create("p", { part: "note" }, texts.earlierFailed)]);
+      if (request === this.#loading) this.#show([], texts.earlierFailed);
     }
   }
 
-  #show(elements: HTMLElement[]) {
+  #show(elements: HTMLElement[], failure = "") {
+    this.#loading = null;
     this.#insert(() => {
+      this.#status.textContent = failure;
       this.#list.prepend(...elements);
+      this.#place.hidden = !failure && !this.#list.childElementCount;
+      const focused = this.#more.matches(":focus-within");
       this.#more.hidden = this.#before === null;
-      this.#place.hidden = !this.#list.childElementCount;
+      if (this.#more.hidden && focused) this.#messages.focus({ preventScroll: true });
     });
   }
 

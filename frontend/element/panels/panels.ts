@@ -67,7 +67,7 @@ export class Panels {
     this.env = new EnvForm(keys, client, focus);
     this.export = new Export(server);
     this.threads = new Threads(api, () => attribute("chat"), resume);
-    this.earlier = new Earlier(earlier, formatting, () => attribute("heading") ?? "", insert);
+    this.earlier = new Earlier(messages, earlier, formatting, () => attribute("heading") ?? "", insert);
     this.older = new Older(messages, list, prepend);
     anew.before(this.threads.tool);
     anew.after(this.settings.tool, this.env.tool, this.export.tool);
