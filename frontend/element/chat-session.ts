@@ -205,6 +205,7 @@ export class ChatSessionElement extends HTMLElement {
     this.#unclaim();
     this.#choice.cancel();
     this.#offerChoice(false);
+    this.#panels.tell(({ threads }) => threads.clear());
     this.#reset("new");
     speak(this.#language);
     this.#label();
@@ -276,7 +277,10 @@ export class ChatSessionElement extends HTMLElement {
   /** Somebody else is here. */
   #forget() {
     this.#composer.clear();
-    this.#panels.tell(({ env }) => env.forget());
+    this.#panels.tell(({ env, threads }) => {
+      env.forget();
+      threads.clear();
+    });
     this.#notice.dismiss();
     this.#showProfile();
   }

@@ -276,6 +276,59 @@ def test_leafing_through_earlier_conversations(
     expect(newer).to_be_hidden()
 
 
+#: The address of the list.
+LIST = re.compile(r"/threads/\?q=")
+
+
+@pytest.mark.usefixtures("member")
+def test_the_next_user_of_a_page_sees_no_titles_of_the_last_one_s(
+    server: Server, context: BrowserContext, open_chat: Callable[..., Chat]
+) -> None:
+    """Neither in a list that is open, nor in one that comes late, nor while there is no other."""
+    chat = open_chat("assistant")
+    tell(chat, "I like hats", 1)
+    open_threads(chat)
+    panel = chat.element.get_by_role("dialog", name="Earlier conversations")
+    titles = chat.element.locator("[part=thread-title]")
+    expect(titles).to_have_text(["I like hats"])
+    asked: list[Route] = []
+    context.route(LIST, lambda route: asked.append(route))
+    panel.get_by_role("searchbox", name="Search").fill("hats")
+    late = next_of(asked, chat)
+    name, value = server.login(f"user-{uuid4().hex[:8]}").split("=")
+    context.add_cookies([{"name": name, "value": value, "url": server.origin}])
+    chat.element.evaluate("({ client }) => { client.close(); client.connect(); }")
+    expect(panel).to_be_hidden()
+    found = {"threads": [{"id": "1", "title": "I like hats"}], "page": 1, "pages": 1, "count": 1}
+    late.fulfill(json=found)
+    chat.shows(GREETING)
+    open_threads(chat)
+    expect(panel.get_by_role("status")).to_have_text("Loading…")
+    expect(titles).to_have_count(0)
+    next_of(asked, chat).abort("connectionrefused")
+    expect(panel.get_by_role("status")).to_contain_text("could not be loaded")
+    expect(titles).to_have_count(0)
+
+
+@pytest.mark.usefixtures("member")
+def test_titles_are_gone_when_the_page_says_that_somebody_else_is_here(
+    open_chat: Callable[..., Chat],
+) -> None:
+    """At once, before the server has said so."""
+    chat = open_chat("assistant")
+    tell(chat, "I like hats", 1)
+    open_threads(chat)
+    expect(chat.element.locator("[part=thread-title]")).to_have_text(["I like hats"])
+    left = chat.element.evaluate(
+        """element => {
+          element.setAttribute("owner", "somebody else");
+          const dialog = element.shadowRoot.querySelector("dialog[part~=threads]");
+          return [dialog.open, dialog.textContent.includes("hats")];
+        }"""
+    )
+    assert left == [False, False]
+
+
 def test_who_is_not_logged_in_is_shown_the_way(open_chat: Callable[..., Chat]) -> None:
     """Nothing is offered that would only be refused; the page says how to get it."""
     chat = open_chat("assistant")

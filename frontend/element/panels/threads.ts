@@ -47,8 +47,18 @@ export class Threads {
     });
   }
 
-  #open() {
+  /** Somebody else may be here: what was listed is not theirs, nor what is still to come. */
+  clear() {
+    window.clearTimeout(this.#typing);
+    this.#request++;
     this.#search.value = "";
+    this.#list.replaceChildren();
+    this.#paging.hidden = true;
+    this.dialog.close();
+  }
+
+  #open() {
+    this.clear();
     this.dialog.showModal();
     this.#search.focus();
     void this.#load(1);
