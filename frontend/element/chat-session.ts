@@ -384,7 +384,7 @@ export class ChatSessionElement extends HTMLElement {
 
   #showEntry(entry: Entry & { live: boolean }) {
     const { seq, name, data, n, live } = entry;
-    const shown = this.#messageList.show(entry, live) || (n == null && (this.#set(name, data) || this.#offer(name, data)));
+    const shown = this.#keepFocus(() => this.#messageList.show(entry, live)) || (n == null && (this.#set(name, data) || this.#offer(name, data)));
     if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
     if (n == null && (name === "message" || name === "ask")) this.#unread.came(seq);
     if (n == null && name === "progress") this.#work.report(entry.turn, data);
@@ -539,15 +539,18 @@ export class ChatSessionElement extends HTMLElement {
     this.#parts.keys.replaceChildren(create("p", { part: "keys-text", role: "alert" }, texts.panelsFailed), again);
   }
 
-  /** Hide and show; if that takes away what has the focus, it goes where one goes on. */
-  #keepFocus(change: () => void) {
+  /** Change something; if that takes away what has the focus, it goes where one goes on, and if that was only moved, back to it. */
+  #keepFocus<T>(change: () => T): T {
     const { composer, input, banner, bannerLink, bannerButton, keys } = this.#parts;
-    const focused = this.shadowRoot?.activeElement;
-    change();
-    if (!focused || (focused.isConnected && focused.checkVisibility())) return;
-    if (!composer.hidden) input.focus();
+    const focused = this.shadowRoot?.activeElement as HTMLElement | null;
+    const result = change();
+    if (!focused) return result;
+    if (focused.isConnected && focused.checkVisibility()) {
+      if (focused !== this.shadowRoot?.activeElement) focused.focus({ preventScroll: true });
+    } else if (!composer.hidden) input.focus();
     else if (!keys.hidden) (keys.querySelector("input") ?? keys).focus();
     else if (!banner.hidden) (bannerLink.hidden ? bannerButton : bannerLink).focus();
+    return result;
   }
 
   /** The banner's button: the way out of the state. */

@@ -10,7 +10,8 @@ export type Given = { value: "up" | "down" | null; comment?: string };
 export class Feedback {
   /** What was given, by the message */
   #given: Map<string, Given> = new Map();
-  #rows: Map<string, HTMLButtonElement[]> = new Map();
+  /** Rows of thumbs, by the message */
+  #rows: Map<string, HTMLElement> = new Map();
   #give;
   #use;
 
@@ -20,11 +21,18 @@ export class Feedback {
     this.#use = use;
   }
 
-  /** The thumbs of a message, in place of those it had. */
+  /** The thumbs of a message. It keeps them when it is changed, with a comment that is being written. */
   row(message: string) {
+    const row = this.#rows.get(message) ?? this.#made(message);
+    // Another element has them now, which Tab does not go to yet.
+    for (const thumb of thumbs(row)) thumb.tabIndex = -1;
+    return row;
+  }
+
+  #made(message: string) {
     const buttons = (["up", "down"] as const).map((value) => {
       const label = texts.thumbs[value];
-      const button = create("button", { type: "button", part: "thumb", "data-thumb": value, "aria-label": label, title: label, tabindex: "-1" }, icon(`thumbs-${value}`));
+      const button = create("button", { type: "button", part: "thumb", "data-thumb": value, "aria-label": label, title: label }, icon(`thumbs-${value}`));
       button.addEventListener("click", () => {
         const { value: before, comment } = this.#given.get(message) ?? {};
         // What was said goes along with another thumb, and goes with the thumb.
@@ -34,9 +42,9 @@ export class Feedback {
       });
       return button;
     });
-    this.#rows.set(message, buttons);
-    this.#refresh(message);
     const row = create("div", { part: "actions" }, ...buttons);
+    this.#rows.set(message, row);
+    this.#refresh(message);
     return row;
   }
 
@@ -58,6 +66,11 @@ export class Feedback {
   }
 
   #refresh(message: string) {
-    for (const button of this.#rows.get(message) ?? []) button.setAttribute("aria-pressed", String(button.dataset.thumb === this.#given.get(message)?.value));
+    const row = this.#rows.get(message);
+    for (const thumb of row ? thumbs(row) : []) thumb.setAttribute("aria-pressed", String(thumb.dataset.thumb === this.#given.get(message)?.value));
   }
+}
+
+function thumbs(row: HTMLElement) {
+  return row.querySelectorAll<HTMLElement>("[part=thumb]");
 }

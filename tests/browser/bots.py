@@ -156,6 +156,14 @@ async def criticize(message: Message) -> None:
     for token in ("re ", message.content):
         await answer.stream_token(token)
     await answer.send()
+    user_session["answer"] = answer
+
+
+@critic.on_event("mend")
+async def mend(_: Any) -> None:
+    answer: Message = user_session["answer"]
+    answer.content += ", mended"
+    await answer.update()
 
 
 @critic.on_feedback

@@ -123,6 +123,36 @@ def test_a_comment_stays_with_its_answer(server: Server, open_chat: Callable[...
     expect(field).to_have_value("")
 
 
+def test_a_comment_goes_on_though_its_answer_is_changed(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """What was typed is there, the cursor too; and the thumbs still work."""
+    chat = open_chat(path="/critic/")
+    chat.say("one")
+    chat.shows("one", "re one")
+    field = chat.log.get_by_role("textbox", name="Comment (optional)")
+    thumb(chat, "Good answer").click()
+    field.click()
+    keyboard = chat.page.keyboard
+    keyboard.type("half thought")
+    for _ in range(8):
+        keyboard.press("ArrowLeft")
+    chat.element.evaluate("({ client }) => client.send('mend')")
+    chat.shows("one", "re one, mended")
+    expect(field).to_be_focused()
+    keyboard.type(" a")
+    expect(field).to_have_value("half a thought")
+    assert pressed(chat) == ["true", "false"]
+    chat.log.get_by_role("button", name="Send").click()
+    expect(field).to_have_count(0)
+    expect(thumb(chat, "Good answer")).to_be_focused()
+    thumb(chat, "Bad answer").click()
+    assert pressed(chat) == ["false", "true"]
+    chat.say("two")
+    chat.shows("one", "re one, mended", "two", "re two")
+    assert comments(server, chat) == [("down", "half a thought")]
+
+
 def test_a_bot_that_does_not_ask_gets_none(server: Server, open_chat: Callable[..., Chat]) -> None:
     chat = open_chat("counter")
     chat.say("hello")

@@ -181,6 +181,29 @@ def test_the_focus_of_what_goes_away(server: Server, page: Page) -> None:
     expect(chat.input).to_be_focused()
 
 
+def test_the_focus_of_a_button_that_the_bot_takes_away(open_chat: Callable[..., Chat]) -> None:
+    """By a change of its message, or because its question is closed."""
+    chat = open_chat("todo")
+    chat.say("dishes")
+    chat.say("letters")
+    done = chat.log.get_by_role("button", name="Done")
+    expect(done).to_have_count(2)
+    done.last.focus()
+    chat.page.keyboard.press("Enter")
+    expect(chat.contents.last).to_have_text("✓ letters")
+    expect(chat.input).to_be_focused()
+
+    chat = open_chat("quiz")
+    chat.press("Play")
+    box = chat.element.get_by_role("textbox", name="Your answer")
+    box.fill("Ada")
+    box.press("Enter")
+    chat.log.get_by_role("button", name="Jupiter").focus()
+    chat.element.evaluate("({ client }) => client.stop()")
+    expect(chat.log.locator("[part=outcome]")).to_be_visible()
+    expect(chat.input).to_be_focused()
+
+
 @pytest.mark.usefixtures("without_tls")
 def test_the_focus_when_another_tab_takes_over(open_chat: Callable[..., Chat]) -> None:
     chat = open_chat("counter")
