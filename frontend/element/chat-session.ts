@@ -306,11 +306,12 @@ export class ChatSessionElement extends HTMLElement {
     body.hidden = composer.hidden = activity.hidden = end.hidden = status.hidden = offered;
   }
 
-  /** A new conversation, with another profile if there are some to choose from. */
+  /** A new conversation, with another profile if there are some to choose from; not while one begins. */
   #startAnew() {
-    if (!this.hasAttribute("profiles")) return this.#start({});
-    this.#client?.close();
-    this.#chooseProfile(() => this.#start({}));
+    if (this.hasAttribute("profiles")) {
+      this.#client?.close();
+      this.#chooseProfile(() => this.#start({}));
+    } else if (this.#client?.session || this.#state.state !== "connecting") this.#start({});
   }
 
   #start(options: { thread?: string }) {
@@ -576,7 +577,8 @@ export class ChatSessionElement extends HTMLElement {
       this.focus();
     });
     bannerButton.addEventListener("click", () => this.#resolve());
-    anew.addEventListener("click", () => this.#startAnew());
+    // A second click of a double click may come when the conversation has begun.
+    anew.addEventListener("click", ({ detail }) => detail < 2 && this.#startAnew());
     end.addEventListener("click", () => dialog.showModal());
     endConfirm.addEventListener("click", () => this.#client?.end());
   }

@@ -219,6 +219,22 @@ def test_settings_that_are_refused(open_chat: Callable[..., Chat]) -> None:
     expect(chat.contents.last).to_have_text("From now on: as it is, 1 time(s).")
 
 
+def test_settings_that_are_saved_by_a_double_click_are_sent_once(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    chat = open_chat("echo")
+    open_settings(chat)
+    within = chat.element.get_by_role("dialog", name="Settings")
+    within.get_by_label("Voice").select_option("Loud")
+    save = within.get_by_role("button", name="Save")
+    save.evaluate("button => { button.click(); button.click(); }")
+    expect(within).to_be_hidden()
+    chat.say("hello")
+    expect(chat.contents.last).to_have_text("HELLO")
+    sent = [row.name for row in server.database.log(chat.session) if row.n]
+    assert sent == ["settings", "message"]
+
+
 #: Counts the intervals that run.
 INTERVALS = """
 window.intervals = new Set();

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.server.harness import Server
 
@@ -79,6 +79,30 @@ def test_by_the_keyboard_and_what_cannot_be_fetched(open_chat: Callable[..., Cha
         chat.page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
     expect(chat.element.get_by_role("button", name=NAME)).to_be_focused()
+
+
+def test_a_double_click_fetches_one_file(open_chat: Callable[..., Chat]) -> None:
+    """One that comes late leaves the dialog alone, if it was opened again meanwhile."""
+    chat = open_chat(path="/workshop/")
+    chat.is_("Online")
+    held: list[Route] = []
+    chat.page.route("**/export/?**", lambda route: held.append(route))
+    chat.press(NAME)
+    dialog = chat.element.get_by_role("dialog", name=NAME)
+    dialog.get_by_role("button", name="JSON").dblclick()
+    expect(dialog.get_by_role("status")).to_have_text("Loading…")
+    chat.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    chat.press(NAME)
+    expect(dialog.get_by_role("status")).to_be_empty()
+    with chat.page.expect_download():
+        held[0].continue_()
+    expect(dialog).to_be_visible()
+    assert len(held) == 1
+    chat.page.unroute_all()
+    with chat.page.expect_download():
+        dialog.get_by_role("button", name="Markdown").click()
+    expect(dialog).to_be_hidden()
 
 
 def test_where_there_is_no_way_to_it_none_is_offered(open_chat: Callable[..., Chat]) -> None:

@@ -6,17 +6,20 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, WebSocketRoute, expect
 
 from tests.server.harness import Server
 
 from .chat import PATIENCE, Chat
 
 pytestmark = pytest.mark.browser
+
+T = TypeVar("T")
 
 GREETING = "Tell me something. I forget nothing that you say here."
 
@@ -77,6 +80,64 @@ def test_going_on_with_an_earlier_conversation(open_chat: Callable[..., Chat]) -
     chat.press("New conversation")
     chat.shows(GREETING)
     expect(before).to_have_count(0)
+
+
+def next_of(held: list[T], chat: Chat) -> T:
+    """Wait for something that a test holds back, such as a request."""
+    deadline = time.monotonic() + PATIENCE
+    while not held:
+        assert time.monotonic() < deadline, "nothing has come"
+        chat.page.wait_for_timeout(20)
+    return held.pop(0)
+
+
+def begun(server: Server, user: str) -> int:
+    """How many sessions a user has begun."""
+    query = "SELECT id FROM chatsessions_chatsession WHERE user_id = ?"
+    return len(server.database.query(query, server.database.user_id(user)))
+
+
+def test_a_double_click_begins_one_conversation(
+    member: str, server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """Though the conversation has begun when the second click comes."""
+    chat = open_chat("assistant")
+    chat.shows(GREETING)
+    chat.element.get_by_role("button", name="New conversation").dblclick(delay=300)
+    tell(chat, "hello", 1)
+    assert begun(server, member) == 2
+
+
+def test_a_click_while_a_conversation_begins_begins_no_other_one(
+    member: str, server: Server, page: Page
+) -> None:
+    """The server has been told, and what it says is still on its way."""
+    slow = False
+    held: list[Callable[[], None]] = []
+
+    def follow(socket: WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            send = partial(socket.send, message)
+            if slow:
+                held.append(send)
+            else:
+                send()
+
+        socket.connect_to_server().on_message(pass_on)
+
+    page.route_web_socket("**/ws/**", follow)
+    page.goto(f"{server.origin}/chat/assistant/")
+    chat = Chat(page)
+    chat.shows(GREETING)
+    slow = True
+    chat.press("New conversation")
+    welcome = next_of(held, chat)
+    chat.press("New conversation")
+    slow = False
+    for send in (welcome, *held):
+        send()
+    tell(chat, "hello", 1)
+    assert begun(server, member) == 2
 
 
 @pytest.mark.usefixtures("member")
@@ -141,15 +202,6 @@ def continued(member: str, asked: list[Route], open_chat: Callable[..., Chat]) -
     chat.element.locator("[part=thread]").last.click()
     expect(chat.contents.last).to_contain_text("There you are again.")
     return chat
-
-
-def next_of(asked: list[Route], chat: Chat) -> Route:
-    """Wait for a request."""
-    deadline = time.monotonic() + PATIENCE
-    while not asked:
-        assert time.monotonic() < deadline, "nothing was asked for"
-        chat.page.wait_for_timeout(20)
-    return asked.pop()
 
 
 def test_earlier_messages_that_are_asked_for_twice_come_once(

@@ -106,6 +106,7 @@ export class Settings {
   }
 
   #submit() {
+    if (this.#saving) return;
     this.#complain("");
     const wrong = this.#fields.find(({ disabled, problem }) => !disabled && problem());
     if (wrong) return this.#blame(wrong, wrong.problem());
