@@ -568,3 +568,26 @@ def test_the_decorator_of_a_module() -> None:
     from chatsessions.handlers.chat import _chats  # noqa: PLC0415, RUF100
 
     assert _chats.pop(__name__).actions["tests"].function is handle
+
+
+async def test_what_an_application_does_to_a_payload_later_changes_no_offer(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """All offers are stored again with each new one: one that JSON cannot have cost the session."""
+    found: list[Any] = []
+
+    @chat.on_event("ask")
+    async def ask() -> None:
+        payload: dict[str, Any] = {"items": [1]}
+        await Message("Which?", actions=[Action("buy", payload, id="first")]).send()
+        payload["items"].append(object())
+        await Message("Or?", actions=[Action("leave", id="second")]).send()
+
+    @chat.on_action("buy")
+    async def buy(action: Action) -> None:
+        found.append(action.payload)
+
+    client = await Client.open(worker, chat)
+    assert await client.run("ask") == "done"
+    assert await client.run("action", {"id": "first", "name": "buy", "payload": {}}) == "done"
+    assert found == [{"items": [1]}]

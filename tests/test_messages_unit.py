@@ -253,17 +253,6 @@ async def test_a_stored_message_that_was_sent_is_updated(sink: FakeSink) -> None
 
 
 @pytest.mark.usefixtures("here")
-async def test_a_message_that_version_0_1_has_stored_is_updated(sink: FakeSink) -> None:
-    """It did not say in which session it was sent."""
-    raw = msgspec.json.decode(dumps(await Message("hi").send()))
-    [[_, stored]] = raw.values()
-    del stored["session"], stored["offers"]
-    again = loads(msgspec.json.encode(raw))
-    await again.update()
-    assert sink.names == ["message", "message_update"]
-
-
-@pytest.mark.usefixtures("here")
 async def test_a_stored_message_that_was_not_sent_is_sent(sink: FakeSink) -> None:
     await loads(dumps(Message("hi"))).send()
     assert sink.names == ["message"]

@@ -462,13 +462,11 @@ class Message(Streaming):
             created_at=data["created_at"],
             type=data.get("type", ASSISTANT),
         )
-        if "session" not in data:  # stored by version 0.1
-            message.mark_sent(data["sent"])
-        elif data["sent"]:
+        if data["sent"]:
             message._sent_in = data["session"]
         if "n" in data:
             message.event = (data["session"], data["n"])
-        message._offers = data.get("offers", bool(message.actions))
+        message._offers = data["offers"]
         message.files_in_log = data.get("files_in_log", [])
         return message
 

@@ -41,7 +41,8 @@ class OfferedActions:
         kept = {key: offer for key, offer in self._offered.items() if offer["message"] != message}
         if not actions and len(kept) == len(self._offered):
             return
-        kept |= {action["id"]: {**action, "message": message} for action in actions}
+        # Copies, as the application may change the payload of an action that is offered.
+        kept |= {one["id"]: {**msgspec.to_builtins(one), "message": message} for one in actions}
         self._set(kept, {key: one for key, one in self._withdrawn.items() if key not in kept})
 
     def find(self, action: str) -> dict[str, Any] | None:
@@ -105,10 +106,11 @@ class SettingsForm:
         """Set the inputs and their values."""
         self._log.say("settings_form", {"inputs": inputs}, turn=turn)
         self._log.say("settings", values, turn=turn)
-        self._inputs = inputs
+        self._inputs = msgspec.to_builtins(inputs)
         self._session.chat_settings.clear()
         self._session.chat_settings.update(values)
-        self._log.set(inputs=inputs, chat_settings=dict(values))
+        # A copy, as the application may change lists among the values before they are stored.
+        self._log.set(inputs=self._inputs, chat_settings=msgspec.to_builtins(values))
 
     def update(self, n: int, data: dict[str, Any]) -> None:
         """Set the values of event ``n``. Raises ``FrameError``."""
@@ -116,7 +118,7 @@ class SettingsForm:
         changed = self._session.chat_settings | data
         self._log.say("settings", changed)
         self._session.chat_settings.update(data)
-        self._log.set(chat_settings=changed)
+        self._log.set(chat_settings=msgspec.to_builtins(changed))
 
     def tell(self, past: ThreadContinuation) -> None:
         """Send a new session's client the settings of the thread it continues."""
