@@ -24,7 +24,7 @@ from .auth.access import Access
 from .auth.env import log_error
 from .cluster.connect_request import User
 from .conf import settings
-from .exceptions import ChatError, OwnershipLost, SessionOver, StoreUnavailable
+from .exceptions import ChatError, OwnershipLost, SessionOver, StoreUnavailable, TurnStopped
 from .handlers.chat import Chat, resolve_chat
 from .handlers.context import use_context
 from .handlers.session import Session, supported_language
@@ -50,8 +50,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     Subclass it like any ``AsyncWebsocketConsumer``: ``connect``, ``receive`` and ``disconnect`` run
     inside the context, one at a time, and their changes of ``user_session`` are stored after each.
-    ``self.session`` is the session; its client resumes it with ``self.session.id`` and
-    ``self.session_token``.
+    A message or step that one of them leaves open is closed at its end; what streams for longer is
+    for ``spawn()``. ``self.session`` is the session; its client resumes it with
+    ``self.session.id`` and ``self.session_token``.
     """
 
     #: The name of the sessions' chat; the class's own by default.
@@ -195,7 +196,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             return
         try:
             await self._inside(super().websocket_connect(message))
-        except (OwnershipLost, SessionOver) as error:
+        except (OwnershipLost, SessionOver, TurnStopped) as error:
             logger.info("connect() came after the end of its session: %s", error)
         except StoreUnavailable as error:
             self._not_stored("connect()", error)
@@ -231,7 +232,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             raise StopConsumer
         try:
             await self._inside(super().websocket_disconnect(message))
-        except (SessionOver, OwnershipLost) as error:
+        except (OwnershipLost, SessionOver, TurnStopped) as error:
             logger.info("disconnect() came after the end of its session: %s", error)
             raise StopConsumer from error
         except StoreUnavailable as error:
@@ -260,17 +261,26 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._live.client.disconnect(self._subscriber, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
-        """Run a method of the subclass in the context, and store its changes."""
+        """
+        Run a method of the subclass in the context, and store its changes.
+
+        Streams that it leaves open are closed: as interrupted, if it raises.
+        """
         live = self._live
         if live is None:
             return
-        context = live.context(None, writer=new_writer())
+        writer, interrupted = new_writer(), False
+        context = live.context(None, writer=writer)
         language = supported_language(live.session.language)
         with use_context(context), override(language):
             try:
                 await step
+            except BaseException as error:
+                interrupted = not isinstance(error, StopConsumer)  # which ends each disconnect()
+                raise
             finally:
                 if not live.closed:
+                    live.writers.close(writer, interrupted=interrupted)
                     live.values.used()
                     await context.emitter.flush()
 
@@ -342,23 +352,27 @@ class _ConsumerSubscriber(Subscriber):
 
     async def _deliver(self) -> None:
         try:
-            language = supported_language(self._live.session.language)
-            context = self._live.context(None, writer=new_writer())
-            with use_context(context), override(language):
-                while self._queue:
-                    await self._pass_on(self._queue.popleft())
+            while self._queue:
+                await self._pass_on(self._queue.popleft())
         finally:
             self._task = None
 
     async def _pass_on(self, item: Entry | CloseCode) -> None:
+        live, writer, interrupted = self._live, new_writer(), True
+        language = supported_language(live.session.language)
         try:
-            if isinstance(item, CloseCode):
-                await self._consumer.close(code=int(item))
-            else:
-                await self._consumer.session_event(item.name, msgspec.json.decode(item.data))
+            with use_context(live.context(None, writer=writer)), override(language):
+                if isinstance(item, CloseCode):
+                    await self._consumer.close(code=int(item))
+                else:
+                    await self._consumer.session_event(item.name, msgspec.json.decode(item.data))
+            interrupted = False
         except Exception as error:
             message = "Session %s: an event could not be passed on"
-            log_error(logger, self._live.session.env, message, self._live.id, error=error)
+            log_error(logger, live.session.env, message, live.id, error=error)
+        finally:
+            if live.sink.has_open(writer) and not live.closed:
+                live.writers.close(writer, interrupted=interrupted)
 
 
 class ChatConsumer(SessionConsumer):

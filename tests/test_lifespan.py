@@ -19,6 +19,7 @@ from chatsessions import (
     Message,
     OwnershipLost,
     SessionOver,
+    Step,
     aemit_to,
     context,
     session_context,
@@ -233,6 +234,24 @@ async def test_nothing_can_be_set_or_sent_when_a_session_is_unloaded(
     await until(lambda: not client.live.is_busy)
     client.leave()
     await until(lambda: len(told) == (2 if way == "async" else 1))
+
+
+async def test_what_it_has_left_open_ends_when_it_is_set_up(worker: Worker, chat: Chat) -> None:
+    @chat.session_lifespan
+    async def connecting() -> AsyncIterator[None]:
+        await Message("Connecting").stream_token(" …")
+        await Step("connect").send()
+        yield
+
+    client = await Client.open(worker, chat)
+    await until(lambda: len(client.events) == 4)
+    assert [(name, data["streaming"]) for name, data in client.events] == [
+        ("message", True),
+        ("step", True),
+        ("message_update", False),
+        ("step_update", False),
+    ]
+    assert client.live.sink.texts() == {}
 
 
 async def test_one_that_hangs_is_cancelled_at_the_deadline_and_the_session_goes_on(

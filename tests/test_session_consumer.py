@@ -21,13 +21,18 @@ from chatsessions import (
     Chat,
     ChatError,
     ContextNotFound,
+    Message,
+    SessionOver,
+    Step,
+    aemit_to,
     aend_session,
     context,
     session_context,
+    spawn,
     user_session,
 )
 from chatsessions.consumers import ChatConsumer, SessionConsumer
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.signals import session_connected, session_started
 from chatsessions.workers.worker import Worker as RunningWorker
 
@@ -324,6 +329,169 @@ async def test_methods_run_one_at_a_time(worker: RunningWorker, chat: Chat) -> N
         await client.send_to("more")
     assert [await client.receive_from() for _ in range(5)] == ["1", "2", "3", "4", "5"]
     await client.disconnect()
+
+
+# What streams
+
+
+class Writing(Counter):
+    """Opens a stream and a step, and closes neither."""
+
+    go = asyncio.Event()
+    #: The channel of the latest one.
+    channel = ""
+
+    async def connect(self) -> None:
+        Writing.channel = self.channel_name
+        await super().connect()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if text_data == "spawn":
+            await Message("from the method").stream_token("")
+            spawn(self.write("wait"))
+        elif text_data == "spawn and fail":
+            spawn(self.write("fail"))
+        else:
+            await self.write(text_data or "")
+
+    async def write(self, text: str) -> None:
+        message = Message()
+        await message.stream_token("so ")
+        await message.stream_token("far")
+        await Step("search", output="half").send()
+        if text == "wait":
+            await self.go.wait()
+            await message.stream_token(" and on")
+        if text == "fail":
+            raise ValueError("on purpose")
+
+    async def disconnect(self, code: int) -> None:
+        if code == 3000:
+            await self.write("")
+
+    async def news_item(self, event: dict[str, Any]) -> None:
+        await self.write(event["text"])
+
+    async def session_event(self, name: str, data: Any) -> None:
+        if name == "write":
+            await self.write(data)
+
+
+async def streams(client: Socket) -> list[tuple[str, bool, str | None]]:
+    """What was streamed, as the log has it now: text, whether it is open, what went wrong."""
+    rows = SessionEvent.objects.filter(session=client.session, n=None).order_by("seq")
+    found: dict[str, Any] = {}
+    async for row in rows:
+        data = row.data
+        if row.name == "error":
+            found["error"] = {"content": data["code"], "streaming": False}
+        elif "streaming" in (data or ()):
+            found[data["id"]] = data
+    return [
+        (one.get("content") or one.get("output", ""), one["streaming"], one.get("error"))
+        for one in found.values()
+    ]
+
+
+def are(client: Socket, *expected: tuple[str, bool, str | None]) -> Any:
+    async def check() -> bool:
+        return await streams(client) == list(expected)
+
+    return check
+
+
+async def to_the_end(client: Socket) -> None:
+    """Receive all that comes. Raises what has ended the application."""
+    while True:
+        await client.receive_output()
+
+
+DONE = (("so far", False, None), ("half", False, None))
+CUT = (
+    ("so far", False, None),
+    ("half", False, "This step was not finished."),
+    ("interrupted", False, None),
+)
+
+
+@pytest.mark.parametrize("way", ["receive", "channel layer", "session_event"])
+async def test_what_a_method_has_left_open_ends_with_it(
+    worker: RunningWorker, chat: Chat, way: str
+) -> None:
+    """It was open for as long as the session was in memory."""
+    client, layer = Socket(Writing.as_asgi(chat=chat), "/ws/"), get_channel_layer()
+    assert layer is not None
+    await client.open()
+    for text, expected in (("", DONE), ("fail", CUT)):
+        if way == "receive":
+            await client.send_to(text or "leave")
+        elif way == "channel layer":
+            await layer.send(Writing.channel, {"type": "news.item", "text": text})
+        else:
+            await aemit_to(client.session, "write", text)
+        await eventually(are(client, *(DONE if text else ()), *expected))
+    if way == "session_event":
+        await client.disconnect()
+    else:
+        with pytest.raises(ValueError, match="on purpose"):
+            await to_the_end(client)
+
+
+async def test_what_disconnect_has_left_open_ends_with_it(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    client = Socket(Writing.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    await client.disconnect(3000)
+    await eventually(are(client, *DONE))
+
+
+async def test_what_a_task_streams_beside_a_method_ends_with_the_task(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    Writing.go = asyncio.Event()
+    client = Socket(Writing.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    await client.send_to("spawn")
+    method = ("from the method", False, None)
+    await eventually(are(client, method, ("", True, None), ("half", True, None)))
+    Writing.go.set()
+    whole = (method, ("so far and on", False, None), ("half", False, None))
+    await eventually(are(client, *whole))
+    await client.send_to("spawn and fail")
+    await eventually(are(client, *whole, *CUT))
+    await client.disconnect()
+
+
+@pytest.mark.parametrize("way", ["receive", "a block"])
+async def test_the_end_of_a_session_keeps_what_streams(
+    worker: RunningWorker, chat: Chat, way: str
+) -> None:
+    Writing.go = asyncio.Event()
+    client = Socket(Writing.as_asgi(chat=chat), "/ws/")
+    await client.open()
+
+    async def block() -> None:
+        async with session_context(client.session):
+            await Writing.write(Writing(), "wait")
+
+    if way == "receive":
+        await client.send_to("wait")
+    else:
+        writing = asyncio.create_task(block())
+    live = worker.live[UUID(client.session)]
+    await until(lambda: list(live.sink.texts().values()) == ["so far", "half"])
+    await aend_session(client.session)
+    assert await streams(client) == list(CUT)
+    assert (await row_of(client)).streams == []
+    Writing.go.set()
+    if way == "receive":
+        with pytest.raises(SessionOver):
+            await to_the_end(client)
+    else:
+        with pytest.raises(SessionOver):
+            await writing
+        await client.disconnect()
 
 
 # Coming back

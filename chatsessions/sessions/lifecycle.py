@@ -26,7 +26,7 @@ from chatsessions.exceptions import OwnershipLost, SessionOver, SessionOwned, Se
 from chatsessions.handlers.bridge import in_loop
 from chatsessions.handlers.chat import ANSWER, Chat, Handler
 from chatsessions.handlers.chat_context import in_use
-from chatsessions.handlers.context import Context, current_turn
+from chatsessions.handlers.context import Context, current_turn, use_context
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import Session, in_language_of
 from chatsessions.handlers.steps import ended
@@ -46,7 +46,7 @@ from chatsessions.storage.worker_rows import WorkerRows
 from .asks import Asks, OfferedActions, SettingsForm
 from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
-from .outbound import SessionSink, Writers
+from .outbound import SessionSink, Writers, new_writer
 from .pending import SessionLog, SessionValues
 from .posted import PostedEvents
 from .subscribers import SessionClient, Standing, Subscriber, Subscribers
@@ -427,8 +427,16 @@ class SessionLifecycle(ChangeSource):
         self.turns.add(job)
 
     def finish(self) -> None:
-        """Store that the session has ended: nothing runs, and all accepted events are handled."""
+        """
+        Store that the session has ended: no turn runs, and all accepted events are handled.
+
+        What still streams outside of turns is closed as interrupted.
+        """
         log, position = self.log, self.position
+        for turn in {found.turn for found in self.sink._open.values() if found.turn is not None}:
+            self.writers.close(turn, interrupted=True)
+            # Until the end is stored it is stopped; then it hears that the session is over.
+            log.then(partial(setattr, turn, "stopped", False))
         if position.running is not None:  # the server died before the turn was stopped
             log.set_outcome(position.running, "interrupted")
         position.running = None
@@ -508,8 +516,21 @@ class SessionLifecycle(ChangeSource):
     def _spawn(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
     ) -> asyncio.Task[Any]:
-        self.log.check(current_turn())
-        return self.tasks.spawn(coroutine, name)
+        turn = current_turn()
+        self.log.check(turn)
+        if turn is not None:
+            return self.tasks.spawn(coroutine, name)
+        writer = new_writer()  # its own: what has spawned it may end before it
+        with use_context(self.context(None, writer=writer)):
+            task = self.tasks.spawn(coroutine, name)
+        task.add_done_callback(partial(self._spawned_alone_done, writer))
+        return task
+
+    def _spawned_alone_done(self, writer: Turn, task: asyncio.Task[Any]) -> None:
+        """Close the streams that ``task``, which belonged to no turn, has left open."""
+        if not self.closed:
+            interrupted = task.cancelled() or task.exception() is not None
+            self.writers.close(writer, interrupted=interrupted)
 
     def _spawned_done(self, turn: Turn) -> None:
         """Close the streams that ``turn`` left open; the last of its tasks has ended."""

@@ -111,7 +111,7 @@ class Lifespan:
         chat: Chat,
         session: Session,
         *,
-        context: Callable[[Turn | None], Context],
+        context: Callable[..., Context],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
@@ -148,7 +148,7 @@ class Lifespan:
         settled, stopped = self._settled, self._stopped = asyncio.Event(), asyncio.Event()
         if self._is_stopped:
             stopped.set()
-        self._task = self._start(self._run(generator, settled, stopped))
+        self._task = self._start(self._run(generator, settled, stopped, writer=current_turn()))
         await settled.wait()
         if self._error is not None:
             raise self._error
@@ -167,10 +167,16 @@ class Lifespan:
             self._task.cancel()
 
     async def _run(
-        self, generator: AsyncGenerator[Any, None], settled: asyncio.Event, stopped: asyncio.Event
+        self,
+        generator: AsyncGenerator[Any, None],
+        settled: asyncio.Event,
+        stopped: asyncio.Event,
+        *,
+        writer: Turn | None,
     ) -> None:
         translation.activate(supported_language(self._session.language))
-        with use_context(self._context(None)):
+        # It runs in no turn. What setting up streams ends with the job that waits for it.
+        with use_context(self._context(None, writer=writer)):
             try:
                 is_set_up = await self._set_up(generator)
             finally:
