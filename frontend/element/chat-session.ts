@@ -333,7 +333,7 @@ export class ChatSessionElement extends HTMLElement {
       older.clear();
     });
     this.#unread.clear();
-    if (reason !== "gap" && reason !== "latest") this.#composer.restart();
+    if (reason !== "gap" && reason !== "latest") this.#composer.restart(reason !== "new");
     this.#ready = false;
     this.#scrolling.reset();
     messages.setAttribute("aria-live", "off");
@@ -472,10 +472,8 @@ export class ChatSessionElement extends HTMLElement {
     if (SAID_ELSEWHERE.includes(code)) return;
     if (frame?.name === "settings") return this.#panels.use(({ settings }) => settings.refused(frame.data, detail || code));
     const text = frame?.data?.content;
-    if (typeof text === "string" && !this.#composer.editing && !this.#composer.text) {
-      this.#composer.text = text;
-      if (this.#client) this.#client.storage.keep("draft", text);
-    }
+    const written = frame?.type === "answer" || frame?.name === "message";
+    if (written && text && typeof text === "string") this.#composer.giveBack(text);
     const known = texts.notices[code] ?? detail;
     this.#notice.show(known || (frame?.type === "answer" ? texts.answerRefused : frame?.name === "action" ? texts.actionRefused : code), retryAfter);
   }

@@ -111,9 +111,24 @@ export class Composer {
     this.#label();
   }
 
-  /** Another session: files that are here are its own only once they are uploaded anew. */
-  restart() {
-    this.cancelEdit();
+  /** Put a text that could not be sent below what is being written, or was before an edit. */
+  giveBack(text: string) {
+    const { input } = this.#parts;
+    const written = this.editing ? this.#draft : this.text;
+    const added = written ? `\n\n${text}` : text;
+    this.#handlers.storage()?.keep("draft", written + added);
+    if (this.editing) return;
+    input.setRangeText(added, written.length, written.length, written ? "preserve" : "end");
+    this.fit();
+  }
+
+  /**
+   * Another session: files that are here are its own only once they are uploaded anew.
+   * @param lost whether nobody has asked for it: then what a message was changed to is a draft
+   */
+  restart(lost: boolean) {
+    const { text } = this;
+    if (this.cancelEdit() && lost) this.giveBack(text);
     this.#tray.restart();
   }
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, expect
 from tests.server.harness import Server
 
 from .chat import PATIENCE, Chat, Line
+from .test_endings import leave
 
 pytestmark = pytest.mark.browser
 
@@ -149,6 +150,66 @@ def test_an_edit_goes_with_its_conversation(server: Server, open_chat: Callable[
     expect(chat.element.get_by_role("button", name=CANCEL)).to_be_hidden()
     chat.say("three")
     chat.shows("three", "re three, 0 file(s)")
+
+
+@pytest.mark.parametrize("draft", ["", "half a"])
+def test_an_edit_whose_conversation_is_over_is_a_draft_in_the_new_one(
+    draft: str, server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    chat = open_chat(path="/patient/")
+    chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
+    chat.input.fill(draft)
+    chat.press(EDIT)
+    chat.input.fill("two")
+    session, url = chat.session, chat.page.url
+    leave(chat, server)
+    server.database.update_session(
+        session, status="ended", end_reason="admin", ended_at="2026-01-01"
+    )
+    chat.page.goto(url)
+    expect(chat.notes).to_have_text("Your earlier conversation has ended. This is a new one.")
+    for _ in range(2):
+        expect(chat.input).to_have_value(f"{draft}\n\ntwo" if draft else "two")
+        expect(chat.element.get_by_role("button", name=CANCEL)).to_be_hidden()
+        chat.reload()
+
+
+#: Two messages that take the place of one that is not the last, after what nobody has written.
+REFUSED = """({ client }) => {
+  client.send("action", { id: "none", name: "none", content: "no words" });
+  client.sendMessage("first", [], 99);
+  client.sendMessage("second", [], 99);
+}"""
+
+
+def test_what_is_refused_is_given_back_below_what_is_being_written(
+    open_chat: Callable[..., Chat],
+) -> None:
+    """All of it; the cursor stays where it is, and an edit goes on."""
+    chat = open_chat(path="/patient/")
+    chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
+    chat.element.evaluate(REFUSED)
+    expect(chat.element.get_by_role("alert")).to_contain_text("Only the last message")
+    expect(chat.input).to_have_value("first\n\nsecond")
+    chat.input.fill("half a")
+    chat.input.press("Home")
+    chat.element.evaluate(REFUSED)
+    expect(chat.input).to_have_value("half a\n\nfirst\n\nsecond")
+    chat.page.keyboard.type("not ")
+    chat.press(EDIT)
+    chat.input.fill("two")
+    chat.press("Dismiss")
+    chat.element.evaluate(REFUSED)
+    expect(chat.element.get_by_role("alert")).to_contain_text("Only the last message")
+    expect(chat.waiting).to_have_count(0)
+    expect(chat.input).to_have_value("two")
+    chat.press(CANCEL)
+    expected = "not half a" + 2 * "\n\nfirst\n\nsecond"
+    expect(chat.input).to_have_value(expected)
+    chat.reload()
+    expect(chat.input).to_have_value(expected)
 
 
 def test_what_a_stopped_turn_still_says_is_not_shown(
