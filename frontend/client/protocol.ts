@@ -13,8 +13,11 @@ export type Entry = Omit<ServerEvent, "type" | "data"> & { data: any };
 
 /** Refusals that go away by waiting. */
 export const RETRY_CODES = ["rate_limited", "busy", "storage_unavailable"];
-/** Refusals of one frame for good: sending it again would only bring the same answer. */
-export const FINAL_CODES = ["bad_frame", "too_large", "unauthorized", "forbidden", "call_closed"];
+/**
+ * Refusals of one frame for good: sending it again would only bring the same answer. `call_closed` is
+ * no refusal: an answer that comes too late has its place in the log all the same.
+ */
+export const FINAL_CODES = ["bad_frame", "too_large", "unauthorized", "forbidden"];
 
 /** Whether it is a text that the server takes as a name: of whole characters, none of which controls anything. */
 export function isReadable(text: unknown, longest: number): text is string {

@@ -330,13 +330,29 @@ for (const code of ["rate_limited", "busy", "storage_unavailable"]) {
 test("a frame that is refused for good is given up, and the others move up", () => {
   const { client, connect, seen } = setUp();
   const socket = connect();
-  client.answer("gone", {});
+  client.answer("c1", { files: ["f1"] });
   client.send("message", { content: "b" });
-  socket.push({ type: "error", code: "call_closed", n: 1, detail: "too late" });
-  assert.equal(seen.notice[0].frame.call, "gone");
+  socket.push({ type: "error", code: "forbidden", n: 1, detail: "not your file" });
+  assert.equal(seen.notice[0].frame.call, "c1");
   assert.deepEqual(texts(socket.of("event")), [[2, "b"]]);
   socket.push({ type: "pong", head: 0 });
   assert.deepEqual(texts(socket.of("event")), [[2, "b"], [1, "b"]]);
+});
+
+test("an answer that comes too late keeps its number: it is in the log, and so is what was written behind it, once", () => {
+  const { client, connect, reconnect, seen } = setUp();
+  const first = connect();
+  first.push(entry(1, { name: "ask", data: { call: "c1", kind: "text" } }));
+  first.drop();
+  client.answer("c1", { content: "Ada" });
+  client.sendMessage("Hello?");
+  const second = reconnect({ ...RESUMED, head: 2 });
+  second.push(entry(2, { name: "ask_closed", data: { call: "c1", outcome: "cancelled" } }));
+  second.push({ type: "error", code: "call_closed", n: 1, detail: "too late" });
+  second.push({ type: "accepted", n: 1, seq: 3 }, { type: "accepted", n: 2, seq: 4 });
+  assert.deepEqual(seen.event.slice(2).map(({ n, name }) => [n, name]), [[1, "answer"], [2, "message"]]);
+  assert.deepEqual([client.state.state, client.pending], ["online", []]);
+  assert.deepEqual(seen.notice, [{ code: "call_closed", detail: "too late", frame: undefined, retryAfter: undefined }]);
 });
 
 test("what is said of frames with numbers of before a refusal is not about those that have these numbers now", () => {
