@@ -37,7 +37,7 @@ import { Streams } from "./delivery/streams.ts";
 import { ChatClientError } from "./errors.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
 import { GOING, HIDDEN_SILENCE, SAVED_AT_ONCE, SAVE_EVERY, SETTLED_AFTER, STAYING, WELCOME_TIMEOUT } from "./limits.ts";
-import { type Entry, FINAL_CODES, type Outgoing, RETRY_CODES, type SentFrame, asEntry, copied, isReadable, isTooDeep, uuid } from "./protocol.ts";
+import { type Entry, FINAL_CODES, type Outgoing, RETRY_CODES, type SentFrame, asEntry, copied, isTooDeep, readable, uuid } from "./protocol.ts";
 import { type Locks, sessionLock } from "./session-lock.ts";
 import { CLOSED, type Effect, type Input, isFinal, step } from "./session-machine.ts";
 import { siblingsBy } from "./siblings.ts";
@@ -306,6 +306,7 @@ export class ChatClient extends EventTarget {
       const before = this.#line;
       const [after, effects] = step(before, input, this.#random());
       this.#line = after;
+      if (after.ending !== before.ending) this.#save(); // it is to be done after a reload too
       if (after.told !== before.told) this.#emit("state", after.told);
       for (const effect of effects) this.#perform[effect]();
     });
@@ -341,7 +342,6 @@ export class ChatClient extends EventTarget {
     probe: () => this.#heartbeat?.probe(),
     end: () => this.#write({ type: "end" }),
     idle: () => this.#setTurn(null),
-    save: () => this.#save(),
   };
 
   // --- the line ---------------------------------------------------------------------------------
@@ -624,7 +624,7 @@ export class ChatClient extends EventTarget {
 /** A frame as the server can read it. One that it cannot would stand in the way of all behind it. */
 function sendable(frame: Omit<Outgoing, "n">) {
   const { type, name, call } = frame;
-  if (type === "event" && (!isReadable(name, 100) || name === "answer")) throw new ChatClientError("bad_name");
+  if (type === "event" && (!readable(name, 100) || name === "answer")) throw new ChatClientError("bad_name");
   if (type === "answer" && !(typeof call === "string" && call.length <= 100)) throw new ChatClientError("bad_call");
   let copy;
   try {

@@ -1,7 +1,7 @@
 /** Whose conversation it is: the session and what shows that it is ours, and what it was begun with. */
 
 import { ChatClientError } from "./errors.ts";
-import { type Outgoing, copied, isReadable } from "./protocol.ts";
+import { type Outgoing, copied, readable } from "./protocol.ts";
 import type { Hello, Welcome } from "./wire.ts";
 import type { Remembered, TabStorage } from "./tab-storage.ts";
 
@@ -63,8 +63,7 @@ export class SessionCredentials {
 
   /** The first frame of a connection. @param latest messages to begin with, where none were received */
   hello(received: number, language: string | undefined, latest?: number): Hello {
-    // What the server could not read would be refused as a whole, each time.
-    const readable = (text: unknown, longest: number) => (isReadable(text, longest) ? text : undefined);
+    // What the server cannot read is left out: it would refuse the whole, each time.
     return {
       type: "hello",
       session: this.session ?? undefined,

@@ -19,9 +19,9 @@ export const RETRY_CODES = ["rate_limited", "busy", "storage_unavailable"];
  */
 export const FINAL_CODES = ["bad_frame", "too_large", "unauthorized", "forbidden"];
 
-/** Whether it is a text that the server takes as a name: of whole characters, none of which controls anything. */
-export function isReadable(text: unknown, longest: number): text is string {
-  return typeof text === "string" && /^[^\p{Cc}\p{Cs}]+$/u.test(text) && [...text].length <= longest;
+/** A text that the server takes as a name: of whole characters, none of which controls anything. @returns `undefined` for any other */
+export function readable(text: unknown, longest: number) {
+  return typeof text === "string" && /^[^\p{Cc}\p{Cs}]+$/u.test(text) && [...text].length <= longest ? text : undefined;
 }
 
 /** Whether lists and objects are nested deeper than the server reads. */

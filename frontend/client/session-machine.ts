@@ -61,8 +61,6 @@ export type Effect =
   | "end"
   /** Nothing runs any more. */
   | "idle"
-  /** Remember what is to be done after a reload. */
-  | "save"
   /** Dial after `retryIn`. */
   | "retry";
 
@@ -70,11 +68,6 @@ export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0,
 
 /** @param chance a random number from 0 to 1, for the wait before the next attempt */
 export function step(line: Line, input: Input, chance: number): [Line, Effect[]] {
-  const [next, effects] = transition(line, input, chance);
-  return [next, next.ending === line.ending ? effects : [...effects, "save"]];
-}
-
-function transition(line: Line, input: Input, chance: number): [Line, Effect[]] {
   const { state } = line.told;
   const live = state === "connecting" || state === "online";
   switch (input.type) {
