@@ -114,7 +114,8 @@ export class ChatClient extends EventTarget {
   #telling = false;
   /** Whether all that waits to be sent is written down. */
   #kept = true;
-  #turn: Turn | null = null;
+  /** The turns that run, by their numbers, the earliest first: one may overtake another that waits for an answer. */
+  #turns: Map<number, Turn> = new Map();
   #connection: Connection | null = null;
   #heartbeat: Heartbeat | null = null;
   /** What the server said first, on this page. */
@@ -201,9 +202,9 @@ export class ChatClient extends EventTarget {
     return this.#cursor.received;
   }
 
-  /** The running turn, or null. */
-  get turn() {
-    return this.#turn;
+  /** The running turn, the earlier one if there are two, or null. */
+  get turn(): Turn | null {
+    return [...this.#turns.values()][0] ?? null;
   }
 
   /** What was sent and is not accepted yet, oldest first. */
@@ -491,7 +492,8 @@ export class ChatClient extends EventTarget {
     this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping(this.#alive), this.#drop, this.#backlog);
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
     if (isHidden()) this.#heartbeat.probe();
-    this.#setTurn(turn ? { turn, name: "", status: "running" } : null);
+    this.#turns.clear();
+    this.#setTurn(turn != null ? { turn, name: "", status: "running" } : null);
     this.#step({ type: "welcomed", resumed });
     for (const frame of this.#outbox.oversized(max_frame)) this.#tooLarge(frame);
     this.#sender.start(window);
@@ -600,7 +602,9 @@ export class ChatClient extends EventTarget {
   }
 
   #setTurn(turn: Turn | null) {
-    this.#turn = turn?.status === "running" ? turn : null;
+    if (!turn) this.#turns.clear();
+    else if (turn.status === "running") this.#turns.set(turn.turn, turn);
+    else this.#turns.delete(turn.turn);
     this.#emit("turn", turn);
   }
 

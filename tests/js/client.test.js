@@ -639,6 +639,43 @@ test("the running turn is known, after a reconnect too", () => {
   assert.equal(client.turn.turn, 2);
 });
 
+test("a turn that ends beside another one does not hide that one", () => {
+  const { connect, reconnect, client, seen } = setUp();
+  const status = (turn, status, name = "message") => ({ type: "turn", turn, name, status });
+  const socket = connect();
+  socket.push(status(3, "running"));
+  socket.push(status(4, "running", "feedback"));
+  assert.equal(client.turn.turn, 3);
+  socket.push(status(4, "done", "feedback"));
+  assert.equal(client.turn.turn, 3);
+  assert.deepEqual(seen.turn.slice(-3).map(({ turn, status }) => [turn, status]), [[3, "running"], [4, "running"], [4, "done"]]);
+  socket.push(status(5, "running", "action"), status(3, "done"));
+  assert.equal(client.turn.turn, 5);
+  socket.drop();
+  reconnect();
+  assert.equal(client.turn, null, "both ended while the line was down");
+});
+
+test("the end of a session, or another log, leaves no turn running", () => {
+  const { connect, client } = setUp();
+  const running = (turn) => ({ type: "turn", turn, name: "message", status: "running" });
+  connect().push(running(1), running(2), { type: "ended", reason: "user" });
+  assert.equal(client.turn, null);
+  client.newSession();
+  connect().push(running(1), running(2));
+  client.newSession();
+  assert.equal(client.turn, null);
+});
+
+test("a reload while the chat begins shows that it runs", () => {
+  const { connect, client, seen } = setUp();
+  const socket = connect({ ...RESUMED, turn: 0 });
+  assert.equal(client.turn.turn, 0);
+  assert.equal(seen.turn.length, 1);
+  socket.push({ type: "turn", turn: 0, name: "start", status: "done" });
+  assert.equal(client.turn, null);
+});
+
 test("an end that was asked for without a line is sent when it is back", () => {
   const { connect, reconnect, client } = setUp();
   connect().drop();

@@ -203,7 +203,7 @@ declare class ChatClient extends EventTarget {
     };
     /** The highest `seq` up to which everything has been reported. */
     get received(): number;
-    /** The running turn, or null. */
+    /** The running turn, the earlier one if there are two, or null. */
     get turn(): Turn | null;
     /** What was sent and is not accepted yet, oldest first. */
     get pending(): Outgoing[];
