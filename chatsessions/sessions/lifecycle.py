@@ -433,7 +433,7 @@ class SessionLifecycle(ChangeSource):
         What still streams outside of turns is closed as interrupted.
         """
         log, position = self.log, self.position
-        for turn in {found.turn for found in self.sink._open.values() if found.turn is not None}:
+        for turn in self.sink.streaming():
             self.writers.close(turn, interrupted=True)
             # Until the end is stored it is stopped; then it hears that the session is over.
             log.then(partial(setattr, turn, "stopped", False))

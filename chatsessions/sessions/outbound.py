@@ -272,6 +272,10 @@ class SessionSink(Sink):
         """Return the text so far of each open stream, by id."""
         return {found.stream.id: found.stream.content for found in list(self._open.values())}
 
+    def streaming(self) -> set[Turn]:
+        """Return the turns, and the blocks outside of turns, that have open streams."""
+        return {found.turn for found in self._open.values() if found.turn is not None}
+
     def has_open(self, turn: Turn) -> bool:
         """Return True if ``turn`` has streams that are not closed."""
         return any(found.turn is turn for found in self._open.values())
