@@ -564,15 +564,19 @@ export class ChatClient extends EventTarget {
 
   // --- what the page says -----------------------------------------------------------------------
 
-  #onPage = ({ type }: Event) => {
+  #onPage = ({ type, persisted }: Event & { persisted?: boolean }) => {
     this.#change(() => {
       if (type === "offline") this.#step({ type });
       else if (type === "pagehide") this.#left();
-      else if (isHidden()) this.#heartbeat?.probe(); // browsers slow its timers
       else {
-        // The network or the person is back.
-        this.storage.arrive();
-        this.#step({ type: "woke" });
+        // The page is back as it was left: another one of this tab may have gone on with the session.
+        if (persisted) this.#heard(this.storage.load());
+        if (isHidden()) this.#heartbeat?.probe(); // browsers slow its timers
+        else {
+          // The network or the person is back.
+          this.storage.arrive();
+          this.#step({ type: "woke" });
+        }
       }
     });
   };
@@ -585,10 +589,11 @@ export class ChatClient extends EventTarget {
     this.storage.leave();
   }
 
-  /** @param message what another tab says, such as a new token: the old one will soon be worth nothing */
-  #heard(message: any) {
-    if (message.session !== this.session || typeof message.token !== "string") return;
-    this.#credentials.token = message.token;
+  /** Another tab says that there is a new token: the old one will soon be worth nothing. Or another page of this tab has left one, and what waits. */
+  #heard({ session, token, pending }: any) {
+    if (session !== this.session || typeof token !== "string") return;
+    this.#credentials.token = token;
+    if (pending?.length) this.#outbox.replace(pending);
     this.#save();
   }
 

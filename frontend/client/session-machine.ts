@@ -64,7 +64,7 @@ export type Effect =
   /** Dial after `retryIn`. */
   | "retry";
 
-export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0, welcomed: false, ending: false, error: null };
+export const CLOSED = tell({ attempt: 0, ending: false, error: null }, "closed");
 
 /** @param chance a random number from 0 to 1, for the wait before the next attempt */
 export function step(line: Line, input: Input, chance: number): [Line, Effect[]] {
@@ -133,6 +133,6 @@ function over(line: Line, state: State, rest: Partial<StateDetail>): [Line, Effe
 }
 
 /** No connection of this state is welcomed, but the one that `welcomed` tells of. */
-function tell(line: Line, state: State, rest: Partial<StateDetail> = {}): Line {
+function tell(line: Pick<Line, "attempt" | "ending" | "error">, state: State, rest: Partial<StateDetail> = {}): Line {
   return { ...line, welcomed: false, told: { state, attempt: line.attempt, ...rest } };
 }

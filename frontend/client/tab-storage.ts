@@ -158,7 +158,7 @@ function browserStorage(): Storage | null {
 /** @returns what it says, or null if it is not ours */
 function json(text: string | null): any {
   try {
-    return JSON.parse(text ?? "null");
+    return text && JSON.parse(text);
   } catch {
     return null;
   }

@@ -138,6 +138,61 @@ test("a page that comes back as it was left goes on", async () => {
   assert.equal(tab.storage.getItem("chatsessions:ws://test/ws/:left"), null);
 });
 
+/** A page is left for another one of the same tab and chat, which goes on with the session; the first is kept as it is. */
+async function leftFor(locks) {
+  const tab = await original(locks);
+  tab.page.dispatchEvent(new Event("pagehide"));
+  tab.Socket.last.drop();
+  await settle();
+  const next = load(locks, tab.storage);
+  await settle();
+  assert.equal(next.hello().token, "t1");
+  next.Socket.last.push({ ...WELCOME, token: "t2", resumed: true, reason: null });
+  await settle();
+  const back = async () => {
+    next.page.dispatchEvent(new Event("pagehide"));
+    next.Socket.last.drop();
+    tab.page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+    tab.Socket.last.open();
+    await settle();
+  };
+  return { tab, next, back };
+}
+
+for (const locksOf of [() => new Locks(), () => null]) {
+  const where = locksOf() ? "with locks" : "without locks";
+
+  test(`a page that comes back as it was left has the token that another page of the tab was given, ${where}`, async () => {
+    const { tab, back } = await leftFor(locksOf());
+    await back();
+    assert.deepEqual([tab.hello().session, tab.hello().token], ["s1", "t2"]);
+  });
+
+  test(`a page that comes back as it was left sends what another page of the tab could not, ${where}`, async () => {
+    const { tab, next, back } = await leftFor(locksOf());
+    next.Socket.last.drop();
+    next.client.send("message", { content: "no line" });
+    await back();
+    tab.Socket.last.push({ ...WELCOME, token: "t3", resumed: true, reason: null });
+    assert.deepEqual(tab.Socket.last.of("event").map(({ n, data }) => [n, data.content]), [[1, "no line"]]);
+  });
+}
+
+test("a page that comes back as it was left takes nothing of another conversation, and keeps what waits without a storage", async () => {
+  const { tab, next, back } = await leftFor(null);
+  next.client.newSession();
+  next.Socket.last.open();
+  next.Socket.last.push({ ...WELCOME, session: "s2", token: "t9" });
+  next.client.send("message", { content: "theirs" });
+  await back();
+  assert.deepEqual([tab.hello().session, tab.hello().token, tab.client.pending], ["s1", "t1", []]);
+  const alone = load(null, null);
+  alone.client.send("message", { content: "mine" });
+  alone.page.dispatchEvent(new Event("pagehide"));
+  alone.page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  assert.equal(alone.client.pending.length, 1);
+});
+
 test("where locks are forbidden a page goes on", async () => {
   const forbidden = { request: () => Promise.reject(Object.assign(new Error("no"), { name: "SecurityError" })) };
   const tab = await original(forbidden);

@@ -117,12 +117,15 @@ export function createOutbox(items: Outgoing[] = [], next: number = 1) {
       items = [...left, ...items];
     },
 
-    /** Somebody else wrote these. @param foreign all, if left out */
+    /** Another page has gone on with what waits here. @param left what it has left of it, and what was sent there */
+    replace(left: Outgoing[]) {
+      items = left;
+    },
+
+    /** Somebody else wrote these. A `restart()` follows, which numbers the others. @param foreign all, if left out */
     forget(foreign: readonly Outgoing[] = items) {
       const gone = new Set(foreign);
       items = items.filter((item) => !gone.has(item));
-      renumber(items, accepted + 1);
-      cursor = accepted;
     },
 
     /** The replay is complete: what the server said it had stored need not be kept. */
