@@ -460,8 +460,9 @@ export class ChatClient extends EventTarget {
     const meeting = this.#credentials.welcomed(welcome);
     this.#met(meeting);
     this.#cursor.restart(this.received); // what was parked comes again
+    if (!resumed) this.#sender.restart();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
-    this.#sender.welcome(received, resumed);
+    this.#sender.welcome(received, welcome.yours);
     this.#saveNow();
     this.#siblings.say({ session, token });
     this.#lock.take(session);

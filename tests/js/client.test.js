@@ -289,6 +289,23 @@ test("a reload in the middle of sending loses nothing", () => {
   assert.deepEqual(texts(socket.of("event")), [[2, "b"]]);
 });
 
+test("what waited while numbers went to events by HTTP is sent behind these, also if they are before what a reloaded page begins with", () => {
+  const { client, connect, storage } = setUp();
+  const first = connect();
+  for (const text of ["a", "b"]) client.send("message", { content: text });
+  first.push({ type: "accepted", n: 1, seq: 1 });
+  first.drop();
+  client.send("message", { content: "c" });
+  const again = setUp({ storage, latest: 50 });
+  // "b" was stored, "c" was not: 3 to 9 came by HTTP.
+  const socket = again.connect({ ...RESUMED, received: 9, yours: 2, earlier: 1, first: 200, head: 200 });
+  assert.deepEqual(texts(socket.of("event")), [[10, "c"]]);
+  socket.push(entry(200));
+  assert.deepEqual([again.seen.ready.length, texts(again.client.pending)], [1, [[10, "c"]]]);
+  socket.push({ type: "accepted", n: 10, seq: 201 });
+  assert.deepEqual([again.client.pending, again.seen.event.at(-1).data.content], [[], "c"]);
+});
+
 test("n_gap sends again from the number that is expected, once", () => {
   const { client, connect } = setUp();
   const socket = connect();

@@ -53,6 +53,15 @@ test("after a resume, only what lies beyond the server's count is written", () =
   assert.deepEqual(contents(box.items), ["c"]);
 });
 
+test("of what the server has stored, only what may be ours waits for the replay to show it", () => {
+  const box = outbox("a", "b", "c");
+  box.resume(9, 1);
+  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.content]), [[10, "b"], [11, "c"]]);
+  assert.deepEqual(contents(box.items), ["a", "b", "c"]);
+  box.settle();
+  assert.deepEqual(contents(box.items), ["b", "c"]);
+});
+
 test("a server that counts less than we do gets what it lacks, numbered on from there", () => {
   const box = outbox("a", "b");
   box.accept(1);

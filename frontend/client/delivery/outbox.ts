@@ -92,12 +92,12 @@ export function createOutbox(items: Outgoing[] = [], next: number = 1) {
     },
 
     /**
-     * The server has stored everything up to `received`. What lies beyond is numbered on from there;
-     * what does not is kept until the replay has shown it.
+     * The server has stored everything up to `received`, of which what is beyond `yours` came by HTTP. What we
+     * have beyond `yours` is numbered on behind `received`; what we have up to there is kept until the replay has shown it.
      */
-    resume(received: number) {
+    resume(received: number, yours: number = received) {
       accepted = cursor = received;
-      renumber(items.filter((item) => item.n > received), received + 1);
+      renumber(items.filter((item) => item.n > yours), received + 1);
     },
 
     /** A new session: what is left is numbered from 1, and takes no place of what was said in the old one. */

@@ -73,11 +73,6 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     moved();
   };
 
-  const renumber = () => {
-    outbox.restart();
-    pace.renumbered();
-  };
-
   /** Give up on a frame. @returns it, as it was; `null`: it is another that had this number */
   const discard = (clientSeq: number): Outgoing | undefined | null => {
     if (stale) return null;
@@ -107,10 +102,9 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
       return item;
     },
 
-    /** The server was met: it has stored everything up to `received`. */
-    welcome(received: number, resumed: boolean) {
-      if (!resumed) renumber();
-      outbox.resume(received);
+    /** The server was met: it has stored everything up to `received`, of which ours ends at `yours`. */
+    welcome(received: number, yours?: number) {
+      outbox.resume(received, yours);
       changed();
     },
 
@@ -129,7 +123,8 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
 
     /** A new session without a past. */
     restart() {
-      renumber();
+      outbox.restart();
+      pace.renumbered();
       changed();
     },
 
