@@ -366,7 +366,7 @@ export class MessageList {
     const element = this.#message(data);
     const shown = this.#messages.get(data.id);
     if (shown?.parentNode && shown.matches("[part~=streaming]") && this.#finish(shown, element, data)) {
-      if (live && !data.streaming) this.#announce(`${element.querySelector("[part=author]")?.textContent}: ${shown.querySelector("[part=content]")?.textContent}`);
+      if (live && !data.streaming) this.#announce(`${shown.querySelector("[part=author]")?.textContent}: ${shown.querySelector("[part=content]")?.textContent}`);
       return;
     }
     this.#messages.set(data.id, element);

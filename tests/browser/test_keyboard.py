@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -256,6 +257,8 @@ def test_a_replay_and_a_stream_are_not_read_out(open_chat: Callable[..., Chat]) 
     expect(chat.streaming).to_have_attribute("aria-live", "off")
     chat.stop.click()
     expect(chat.contents).to_have_count(4)
+    announcer = chat.element.locator("[part=announcer]").first
+    expect(announcer).to_have_text(re.compile("^Assistant: .+"))
     chat.reload()
     expect(chat.contents).to_have_count(4)
     expect(chat.log).to_have_attribute("aria-live", "polite")
