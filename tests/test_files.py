@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import os
 import threading
@@ -15,7 +16,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 from django.core.management import call_command
 from django.db import OperationalError, connection, connections, transaction
@@ -169,6 +170,22 @@ class Unmeasured(FileSystemStorage):
 
 def test_in_a_storage_that_tells_no_sizes_a_file_is_as_large_as_it_says(settings: Any) -> None:
     use_storage(settings, Unmeasured)
+    assert stored_file(session_row()).size == 5
+
+
+class Packed(FileSystemStorage):
+    """Packs what it stores, and says how large that is."""
+
+    def _save(self, name: str, content: File[bytes]) -> str:
+        return super()._save(name, ContentFile(gzip.compress(content.read())))
+
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+        with super()._open(name, mode) as packed:
+            return ContentFile(gzip.decompress(packed.read()))
+
+
+def test_a_file_in_a_storage_that_packs_is_as_large_as_what_is_read(settings: Any) -> None:
+    use_storage(settings, Packed)
     assert stored_file(session_row()).size == 5
 
 

@@ -228,6 +228,25 @@ async def test_what_comes_before_a_button_that_could_not_be_removed_in_time_is_d
         assert "actions" not in update or update["actions"] == []
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_button_that_a_block_has_removed_does_not_come_back_with_its_update(
+    chat: Chat, streams: bool
+) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                button, kept = Action("press"), Action("keep")
+                message = Message("Which?", actions=[button, kept])
+                await (message.stream_token(" ") if streams else message.send())
+                await button.remove()
+                await message.update()
+        updates = await stored(client, "message_update")
+        names = [[action["name"] for action in data["actions"]] for data in updates]
+        assert names == [["keep"], ["keep"]]
+        assert [one["name"] for one in client.live.offers.of(message.id)] == ["keep"]
+
+
 # The end of a block
 
 

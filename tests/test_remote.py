@@ -224,7 +224,9 @@ class Listens:
         self._seq = 0
         self.told: list[frames.Token | frames.Stream] = []
 
-    def hears(self, *events: tuple[str, Any], token: frames.Token | None = None) -> None:
+    def hears(
+        self, *events: tuple[str, Any], token: frames.Token | frames.Stream | None = None
+    ) -> None:
         """Stored events, and a token behind them."""
         for name, data in events:
             self._seq += 1
@@ -297,6 +299,14 @@ def test_a_lost_token_is_made_good_by_the_whole() -> None:
     link.hears(token=frames.Token("m", 3, "d"))
     link.hears(token=frames.Token("m", 4, "e"))
     assert link.text == "abcde"
+
+
+def test_a_text_that_is_cleared_before_its_first_token_is_cleared_here_too() -> None:
+    link = Listens()
+    link.hears(("message", OPENED | {"content": "Thinking"}), token=frames.Stream("m", 0, ""))
+    link.hears(token=frames.Token("m", 0, "a"))
+    assert link.told[0] == frames.Stream("m", 0, "")
+    assert link.text == "a"
 
 
 def test_a_late_answer_of_the_owner_takes_nothing_back() -> None:

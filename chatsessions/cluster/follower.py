@@ -236,9 +236,13 @@ class OpenStreams:
         return told
 
     def _put(self, stream: frames.Stream) -> list[frames.Token | frames.Stream]:
+        before = self.so_far.get(stream.message)
+        is_cleared = before is not None and bool(before.content)
         self.so_far[stream.message] = stream
         self._since.setdefault(stream.message, 0)
-        told: list[frames.Token | frames.Stream] = [stream] if stream.has_text else []
+        told: list[frames.Token | frames.Stream] = []
+        if stream.has_text or is_cleared:
+            told.append(stream)
         for token in self._ahead.pop(stream.message, ()):
             told += self.told(token, head=self._since[stream.message])
         return told

@@ -131,6 +131,11 @@ class ForeignStream(Streaming):
         self._event = event
         self._streaming = True
 
+    def take_off(self, action: str) -> None:
+        if "actions" in self._event:
+            kept = [one for one in self._event["actions"] if one["id"] != action]
+            self._event = self._event | {"actions": kept}
+
     def end_stream(self, *, cut: bool = False) -> None:
         super().end_stream()
         self.update_name, self._event = ended(self._event, cut=cut)

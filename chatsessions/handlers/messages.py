@@ -463,10 +463,10 @@ class Message(Streaming):
             type=data.get("type", ASSISTANT),
         )
         if data["sent"]:
-            message._sent_in = data["session"]
+            message._sent_in = data.get("session")
         if "n" in data:
             message.event = (data["session"], data["n"])
-        message._offers = data["offers"]
+        message._offers = data.get("offers", bool(message.actions))
         message.files_in_log = data.get("files_in_log", [])
         return message
 

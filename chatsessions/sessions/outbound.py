@@ -300,6 +300,7 @@ class SessionSink(Sink):
                 self._offers.offer(stream.id, event.get("actions", []))
             except StorageError as refused:
                 error = refused
+                self._offers.offer(stream.id, [])
                 self._log.say(stream.update_name, salvaged(stream.as_event()), turn=turn.n)
         return error
 

@@ -244,12 +244,18 @@ def _stored_size(path: str, content: File[Any]) -> int:
     """
     Return how many bytes were stored of ``content``.
 
-    Its own ``size`` may be another: that of a packed file, or of what is written out already.
+    Its own ``size`` may be another: that of a packed file, or of what is written out already. And
+    the storage may pack or encrypt it; if the two differ, the content is read once more.
     """
+    storage = SessionStorage()
     try:
-        return SessionStorage().size(path)
+        size = storage.size(path)
     except NotImplementedError:  # the storage cannot tell
         return content.size
+    if size == content.size:
+        return size
+    with storage.open(path) as stored:
+        return sum(map(len, stored.chunks()))
 
 
 def _insert(row: SessionFile, *, by_client: bool) -> None:

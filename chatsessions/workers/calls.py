@@ -332,6 +332,8 @@ class RemoteBlock(Sink):
         #: The number by which the owner knows this block.
         self._writer = uuid4().hex
         self._streams: dict[str, Streaming] = {}
+        #: The actions that the block has withdrawn.
+        self._withdrawn: set[str] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
@@ -394,6 +396,12 @@ class RemoteBlock(Sink):
         # By itself: it may fail at the owner after changes before it, which would be made again.
         await self.flush()
         await change(self._worker, self.id, [Withdraw(action)], writer=self._writer)
+        self._withdrawn.add(action)
+        for stream in self._streams.values():
+            stream.take_off(action)
+
+    def withdrawn(self, message: str) -> set[str]:
+        return self._withdrawn
 
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
@@ -456,6 +464,7 @@ class RemoteBlock(Sink):
                 self.offer(stream.id, event.get("actions", []))
             except StorageError as refused:
                 error = refused
+                self.offer(stream.id, [])
                 update = encode_data(stream.update_name, salvaged(event))
             self._steps.append(CloseStream(stream.id))
             self._steps.append(Append(stream.update_name, msgspec.Raw(update)))
