@@ -82,7 +82,7 @@ def entry(seq: int, n: int | None = None, data: bytes = b"{}") -> Entry:
 
 def write(store: Store, changes: list[Change]) -> dict[UUID, Exception]:
     """Store the rows of ``changes``; what was refused."""
-    batch = Batch(changes)
+    batch = Batch(changes, list(changes))
     store.write(batch)
     return batch.refused
 
@@ -622,7 +622,7 @@ class CutOff(Store):
 
 def write_again(changes: list[Change], *, cuts: int = 1) -> Batch:
     """As the journal does it: until it does not fail for a reason that may pass."""
-    store, batch = CutOff(), Batch(changes)
+    store, batch = CutOff(), Batch(changes, list(changes))
     store.cuts = cuts
     for _ in range(cuts):
         with pytest.raises(OperationalError):
@@ -668,7 +668,7 @@ def test_a_claim_of_somebody_else_is_not_ours() -> None:
     ChatSession.objects.filter(pk=row.pk).update(
         generation=change.generation, worker=worker_row().pk
     )
-    batch = Batch([change], doubtful=[change])
+    batch = Batch([change], [change], doubtful=[change])
     Store().write(batch)
     assert isinstance(batch.refused[row.pk], OwnershipLost)
 
@@ -677,7 +677,7 @@ def test_a_commit_that_arrives_after_all_is_known() -> None:
     """It was asked for, was not there yet, and is there when it is tried again."""
     row = session_row()
     change = change_of(row, entries=[entry(1)])
-    batch = Batch([change], was_in_doubt=True)
+    batch = Batch([change], [change], was_in_doubt=True)
     commit(Store(), change)
     Store().write(batch)
     assert (batch.pending, batch.refused) == ([], {})
@@ -688,7 +688,7 @@ def test_entries_of_somebody_else_are_not_ours() -> None:
     row = session_row()
     commit(Store(), change_of(row, entries=[entry(1, data=b'"theirs"')]))
     change = change_of(row, entries=[entry(1, data=b'"ours"')])
-    batch = Batch([change], doubtful=[change])
+    batch = Batch([change], [change], doubtful=[change])
     Store().write(batch)
     assert list(batch.refused) == [row.pk]
 
@@ -727,7 +727,8 @@ def test_a_worker_that_was_paused_has_its_row_again_before_it_writes(settings: S
     session = session_row()
     Worker.objects.all().delete()
     time.sleep(0.51)
-    batch = Batch([change_of(session, fields={"worker_id": rows._id})])
+    change = change_of(session, fields={"worker_id": rows._id})
+    batch = Batch([change], [change])
     store.commit(batch)
     assert batch.refused == {}
     assert Worker.objects.get().pk == rows._id

@@ -279,7 +279,7 @@ class Message(Streaming):
             appended=partial(self._appended, here.session.id, is_new=is_new),
             offers=offers,
             opens=self if opens else None,
-            closes=None if opens else self._open_stream,
+            closes=self if self._streaming and not opens else None,
         )
 
     def _leave_out(self, withdrawn: set[str]) -> None:
@@ -289,11 +289,6 @@ class Message(Streaming):
             for action in self.actions
             if action.message_id != self.id or action.id not in withdrawn
         ]
-
-    @property
-    def _open_stream(self) -> Self | None:
-        """The message itself while it streams."""
-        return self if self._streaming else None
 
     def _appended(self, session_id: UUID, *, is_new: bool) -> None:
         """Record that the message, as it is now, is in the log of a session."""
@@ -368,7 +363,7 @@ class Message(Streaming):
                 {"id": self.id},
                 appended=gone,
                 offers=offers,
-                closes=self._open_stream,
+                closes=self if self._streaming else None,
             )
         return self
 

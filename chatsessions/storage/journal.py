@@ -146,17 +146,14 @@ class Batch(Struct):
     """The changes of many sessions that are stored together."""
 
     changes: list[Change]
-    #: The changes whose rows are not stored yet.
-    pending: list[Change] = []
+    #: The changes whose rows are not stored yet: all of them at first.
+    pending: list[Change]
     #: The errors of changes that cannot be stored, now or later, by session.
     refused: dict[UUID, Exception] = {}
     #: The changes of a commit whose response was lost: they may be stored or not.
     doubtful: list[Change] = []
     #: Whether a response was ever lost: that commit may arrive late.
     was_in_doubt: bool = False
-
-    def __post_init__(self) -> None:
-        self.pending = self.pending or list(self.changes)
 
     @property
     def accepted(self) -> list[Change]:
@@ -273,7 +270,7 @@ class Journal:
             changes = self._gather()
             if not changes:
                 continue
-            batch = Batch(changes)
+            batch = Batch(changes, list(changes))
             self._begun_at = time.monotonic()
             self._last_error = None
             loop = asyncio.get_running_loop()

@@ -287,6 +287,8 @@ class Statements:
     # Values as the database takes them
 
     def _position(self, at: Position) -> tuple[Any, ...]:
+        if at.last_seen_at is not self._last_seen[0]:  # the changes of a batch share it
+            self._last_seen = at.last_seen_at, self._moment(at.last_seen_at)
         return (
             at.accepted,
             at.handled,
@@ -295,15 +297,9 @@ class Statements:
             at.events_in,
             at.events_out,
             at.turns_failed,
-            self._seen(at.last_seen_at),
+            self._last_seen[1],
             at.log_bytes,
         )
-
-    def _seen(self, moment: datetime) -> Any:
-        """Adapt a moment for the database, once for all changes of a batch that share it."""
-        if moment is not self._last_seen[0]:
-            self._last_seen = moment, self._moment(moment)
-        return self._last_seen[1]
 
     def _state(self, change: Change) -> tuple[str, int, int]:
         state = change.state or b""
