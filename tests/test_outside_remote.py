@@ -420,6 +420,32 @@ async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -
         assert not client.live.writers.is_writing
 
 
+async def test_a_block_from_afar_that_has_ended_takes_nothing_more(chat: Chat) -> None:
+    """As a task that outlives the block finds out: what it sends would be lost."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        block = await RemoteBlock.open(second, client.live.id)
+        here = block.context()
+        await here.emitter.emit("note", 1)
+        here.user_session["count"] = 1
+        await block.close()
+        for late in (
+            lambda: here.emitter.emit("note", 2),
+            here.emitter.flush,
+            partial(here.emitter.call, "text", {"prompt": "?"}),
+            partial(here.emitter.withdraw, "one"),
+        ):
+            with pytest.raises(OwnershipLost, match=r"session_context\(\)"):
+                await late()
+        with pytest.raises(OwnershipLost):
+            here.user_session["count"] = 2
+        with use_context(here), pytest.raises(OwnershipLost):
+            await Message("late").stream_token("late")
+        notes = [data for name, data in client.events if name == "note"]
+        assert notes == [1]
+        assert client.live.user_session["count"] == 1
+
+
 async def test_an_owner_that_was_silent_finds_out_what_was_done_in_its_idle_sessions(
     chat: Chat,
 ) -> None:

@@ -301,7 +301,7 @@ class RemoteBlock(Sink):
             self.session,
             dict(self._before),
             max_bytes=settings.USER_SESSION_MAX_BYTES,
-            before_change=lambda: None,
+            before_change=self._check_open,
             after_change=lambda: None,
         )
         position = Position.of(row)
@@ -339,6 +339,8 @@ class RemoteBlock(Sink):
         self._pump: asyncio.Task[None] | None = None
         #: Why tokens could not be sent; the next emit raises it.
         self._error: Exception | None = None
+        #: Whether the block has ended, so that nothing more would be sent.
+        self._is_closed = False
 
     @classmethod
     async def open(cls, worker: Worker, session_id: UUID) -> Self:
@@ -424,6 +426,7 @@ class RemoteBlock(Sink):
             await self.flush()
 
     async def flush(self, turn: Turn | None = None) -> None:
+        self._check_open()
         self.user_session.check()
         await self._send_all()
 
@@ -448,6 +451,8 @@ class RemoteBlock(Sink):
             except StorageError as error:
                 refused = error
                 await self._send_all(values=False)
+            finally:
+                self._is_closed = True
         if refused is not None:
             raise refused
 
@@ -540,7 +545,12 @@ class RemoteBlock(Sink):
         self._raise()
         self.user_session.check()
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise OwnershipLost(self.id)
+
     def _raise(self) -> None:
+        self._check_open()
         error, self._error = self._error, None
         if error is not None:
             raise error
