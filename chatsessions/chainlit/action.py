@@ -31,7 +31,7 @@ class Action(DictMixin):
 
     def as_offered(self) -> chatsessions.Action:
         """Return the action as the core offers it."""
-        return chatsessions.Action(
+        offered = chatsessions.Action(
             self.name,
             self.payload,
             label=self.label,
@@ -39,6 +39,8 @@ class Action(DictMixin):
             icon=self.icon,
             id=self.id,
         )
+        offered.message_id = self.forId
+        return offered
 
     @classmethod
     def of(cls, action: chatsessions.Action) -> Action:
@@ -56,14 +58,14 @@ class Action(DictMixin):
     async def send(self, for_id: str) -> None:
         """Put the button under a recently sent message. Raises ``ValueError`` without one."""
         session = current_session()
-        self.forId = for_id
         if rebuilding.get():
+            self.forId = for_id
             return
         message = session.sent.get(for_id)
         if message is None:
             raise ValueError(f"There is no message {for_id!r}: send the action with a message.")
-        if all(action.id != self.id for action in message.actions):
-            message.actions.append(self)
+        self.forId = None  # shown again, if it was removed
+        message.actions = [action for action in message.actions if action.id != self.id] + [self]
         await message.update()
 
     async def remove(self) -> None:

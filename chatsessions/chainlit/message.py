@@ -174,9 +174,10 @@ class MessageBase:
             self.shown[element.id] = element
         shown = [one.file for one in self.shown.values() if one.file is not None]
         self.core.files = [*self.earlier_files, *shown]
+        # With the ids of their messages so far: one that was removed stays away.
+        self.core.actions = [action.as_offered() for action in self.actions]
         for action in self.actions:
             action.forId = self.id
-        self.core.actions = [action.as_offered() for action in self.actions]
 
     def _describe(self) -> None:
         metadata = dict(self.metadata or {})

@@ -302,6 +302,45 @@ async def test_actions(visit: Visit) -> None:
         assert press.actions == []
 
 
+async def test_a_removed_button_stays_away_from_its_message_and_can_be_sent_again(
+    visit: Visit,
+) -> None:
+    """Also if the message, with its buttons of before, is read again from the user session."""
+
+    @cl.on_message
+    async def message(given: cl.Message) -> None:
+        sent = cl.user_session.get("sent")
+        if sent is None:
+            both = [cl.Action("go", {}, label="Go"), cl.Action("go", {}, label="Stay")]
+            cl.user_session.set("sent", await cl.Message("Press", actions=both).send())
+            cl.user_session.set("go", both[0])
+        elif given.content == "again":
+            await cl.user_session.get("go").send(for_id=sent.id)
+        else:
+            sent.content = given.content
+            await sent.update()
+
+    @cl.action_callback("go")
+    async def go(action: cl.Action) -> None:
+        await action.remove()
+
+    def shown() -> tuple[str, list[str]]:
+        [press] = [one for one in tab.messages if one.author != "User"]
+        return press.content, [one["label"] for one in press.actions]
+
+    async with visit() as tab:
+        await tab.tell("hello")
+        assert await tab.wait_for_turn(await tab.press("Go")) == "done"
+        await tab.tell("in memory")
+        assert shown() == ("in memory", ["Stay"])
+        await tab.tell("again")
+        assert sorted(shown()[1]) == ["Go", "Stay"]
+        assert await tab.wait_for_turn(await tab.press("Go")) == "done"
+        await tab.move()
+        await tab.tell("loaded")
+        assert shown() == ("loaded", ["Stay"])
+
+
 async def test_the_actions_of_a_message_go_together(visit: Visit) -> None:
     @cl.on_message
     async def message() -> None:
