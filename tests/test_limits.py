@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, Message, context
 from chatsessions.consumers import SessionConsumer
+from chatsessions.exceptions import FrameError
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
 from chatsessions.storage.log import CHUNK_BYTES
@@ -367,6 +368,32 @@ def test_a_host_has_one_address_however_many_it_chooses(
     ip: str | None, counted: str | None
 ) -> None:
     assert address_of(ip) == counted
+
+
+async def test_a_machine_that_is_held_up_refuses_nobody_who_comes_first(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between any two readings of the clock, time passes."""
+
+    class Ticking(Clock):
+        def __call__(self) -> float:
+            self.now += 0.1
+            return self.now
+
+    settings.CHATSESSIONS = {
+        "NEW_SESSIONS_PER_MINUTE": 1,
+        "READS_PER_SECOND": 0.01,
+        "READ_BURST": 1,
+        "ADDRESS_FACTOR": 1,
+        "SEARCHES_PER_MINUTE": 1,
+    }
+    limits, ip = Limits(Ticking()), "192.0.2.1"
+    first = (partial(limits.new_session, ip), partial(limits.read, uuid4(), ip))
+    for ask in (*first, partial(limits.search, "ada")):
+        ask()
+        with pytest.raises(FrameError, match="too many"):
+            ask()
+    assert "NEW_SESSIONS_PER_MINUTE" in caplog.text
 
 
 async def test_where_the_address_is_not_known_sessions_do_not_share_a_pace(

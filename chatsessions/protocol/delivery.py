@@ -177,7 +177,12 @@ class SendWindow:
 
 
 class RateLimit:
-    """A token bucket: ``burst`` at once, ``rate`` per second over time."""
+    """
+    A token bucket: ``burst`` at once, ``rate`` per second over time.
+
+    A ``now`` that is earlier than the latest counts as the latest: its caller was held up between
+    reading the clock and asking, and a full bucket would seem to lack a fraction of a token.
+    """
 
     __slots__ = ("_burst", "_rate", "_tokens", "_updated")
 
@@ -189,6 +194,8 @@ class RateLimit:
 
     def take(self, now: float) -> float:
         """Take a token at ``now`` (seconds) and return 0, or return how long to wait for one."""
+        if now < self._updated:
+            now = self._updated
         tokens = self._tokens + (now - self._updated) * self._rate
         self._tokens = tokens if tokens < self._burst else self._burst
         self._updated = now
@@ -199,11 +206,12 @@ class RateLimit:
 
     def wait(self, now: float, cost: float = 1.0) -> float:
         """Return the seconds until there are ``cost`` tokens; 0 if they are there."""
-        lacking = cost - self._tokens - (now - self._updated) * self._rate
+        lacking = cost - self._tokens - max(0.0, now - self._updated) * self._rate
         return lacking / self._rate if lacking > _ALMOST else 0.0
 
     def spend(self, now: float, cost: float) -> None:
         """Take ``cost`` tokens, even if they are not there: the next one has to wait longer."""
+        now = max(now, self._updated)
         tokens = self._tokens + (now - self._updated) * self._rate
         self._tokens = min(tokens, self._burst) - cost
         self._updated = now
