@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import AsyncClient, Client
@@ -18,6 +19,7 @@ from django.urls import URLPattern, include, path, reverse
 
 from chatsessions import Chat
 from chatsessions import urls as package_urls
+from chatsessions.models import ChatSession
 from chatsessions.views import ChatView
 
 from .support.files import bearer, stored_file, token_session
@@ -39,7 +41,11 @@ def project(
     chat.routed = True
     module = types.ModuleType("urls")
     view = ChatView.as_view(chat=chat)
-    module.urlpatterns = [path("chats/", include(package_urls)), path("chat/", view)]
+    module.urlpatterns = [
+        path("chats/", include(package_urls)),
+        path("chat/", view),
+        path("admin/", admin.site.urls),
+    ]
     settings.ROOT_URLCONF = module
     settings.MEDIA_ROOT = tmp_path / "files"
 
@@ -94,6 +100,31 @@ async def test_a_chat_without_a_websocket_is_served(async_client: AsyncClient) -
     body = {"content": "hello"}
     response = await async_client.post("/chat/", body, content_type="application/json")
     assert response.status_code == 200
+
+
+ADMIN = "/admin/chatsessions/chatsession/"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("{}/end/", {}),
+        ("{}/delete/", {"post": "yes"}),
+        ("", {"action": "end_selected"}),
+        ("", {"action": "delete_selected", "post": "yes"}),
+    ],
+)
+def test_the_admin_ends_and_deletes_sessions(
+    client: Client, chat: Chat, address: str, form: dict[str, str]
+) -> None:
+    session, _ = token_session(chat=chat.name)
+    client.force_login(User.objects.create_superuser("root"))
+    url = ADMIN + address.format(session.pk)
+    response = client.post(url, form | {"_selected_action": str(session.pk)}, follow=True)
+    assert [str(message.level_tag) for message in response.context["messages"]] == ["success"]
+    left = ChatSession.objects.filter(pk=session.pk).values_list("status", flat=True)
+    assert list(left) == ([] if "delete" in address + form.get("action", "") else ["ended"])
 
 
 IN_A_TRANSACTION = """

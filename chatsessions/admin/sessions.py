@@ -25,6 +25,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from chatsessions.http.export import FORMATS, read_conversation, respond
 from chatsessions.http.files import respond_with
+from chatsessions.http.responses import non_atomic
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
 
 from . import listing, page
@@ -194,7 +195,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         end = self.admin_site.admin_view(require_POST(self.end_view))
         file = self.admin_site.admin_view(require_safe(self.file_view))
         export = self.admin_site.admin_view(require_safe(self.export_view))
-        return [
+        urls = [
             path("<path:object_id>/end/", end, name="chatsessions_chatsession_end"),
             path(
                 "<path:object_id>/export/<str:kind>/",
@@ -206,6 +207,11 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             ),
             *super().get_urls(),
         ]
+        for url in urls:
+            # The end of a session is stored by another thread, and SQLite has one writer.
+            if isinstance(url, URLPattern):
+                non_atomic(url.callback)
+        return urls
 
     def file_view(self, request: HttpRequest, object_id: str, file_id: UUID) -> HttpResponseBase:
         """The content of one file of a session."""
