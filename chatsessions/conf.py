@@ -198,7 +198,7 @@ class Settings:
         "text",
         allowed="'text' or 'markdown'",
         accepts=lambda value: value in ("text", "markdown"),
-        doc="How messages and questions are to be read whose code, and whose chat, do not say.",
+        doc="The format of messages and questions for which neither code nor chat names one.",
     )
 
     # Files
@@ -236,8 +236,8 @@ class Settings:
     )
     LIFESPAN_TIMEOUT = seconds(
         5,
-        doc="How long session_lifespan may take to set up, and again to tear down with "
-        "on_session_unload, before it is cancelled.",
+        doc="How long the setup of session_lifespan, its teardown, and on_session_unload may each "
+        "take before they are cancelled.",
     )
     SHUTDOWN_TIMEOUT = seconds(
         8, doc="On SIGTERM, how long running turns may take to finish before they are interrupted."
@@ -295,7 +295,9 @@ class Settings:
         4 * MIB, minimum=MIB, doc="Bytes of the events that wait; beyond it a client gets busy."
     )
     MAX_ACTIONS = count(
-        200, doc="Actions that one session offers at a time; of more, the oldest are withdrawn."
+        200,
+        doc="The most actions that one session offers at a time. If there are more, the oldest are "
+        "withdrawn.",
     )
     MAX_UNACKED_EVENTS = count(
         1000,
@@ -331,7 +333,8 @@ class Settings:
         doc="The most bytes that one event stream sends; its client resumes with another.",
     )
     ADDRESS_FACTOR = count(
-        10, doc="How many times what one session may read all those of an address may together."
+        10,
+        doc="All sessions of one address together may do this many times as much as one session.",
     )
     SEARCHES_PER_MINUTE = count(
         120, doc="Searches of threads by one user, at once and over a minute."

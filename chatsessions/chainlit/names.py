@@ -80,8 +80,8 @@ _CONFIG = _missing(
 NAMES: dict[str, Name] = {
     # Handlers
     "on_chat_start": _differs(
-        "it runs once per session, whatever reconnects; again, unseen but for its questions, which "
-        "are asked again, to build what was in memory only"
+        "it runs once per session, whatever reconnects. It runs again if values that were only in "
+        "memory are lost: then its messages are not shown, but its questions are asked again"
     ),
     "on_message": _WORKS,
     "on_stop": _WORKS,
@@ -89,8 +89,8 @@ NAMES: dict[str, Name] = {
         "it runs when the session is over, not on a disconnect: that is chatsessions.on_disconnect"
     ),
     "on_chat_resume": _differs(
-        "it runs for a thread of a user who is logged in; again, unseen but for its questions, to "
-        "build what was in memory only"
+        "it runs for a thread of a user who is logged in. It runs again if values that were only "
+        "in memory are lost: then its messages are not shown, but its questions are asked again"
     ),
     "on_settings_update": _differs("it gets all settings, which are stored with the session"),
     "on_window_message": _WORKS,
@@ -134,7 +134,10 @@ NAMES: dict[str, Name] = {
     "AskFileMessage": _differs("as AskUserMessage; the files are the session's, and go with it"),
     "AskActionMessage": _differs("as AskUserMessage"),
     "AskElementMessage": _ASK_ELEMENT,
-    "Action": _differs("the client cannot change its payload; its icon is shown as a word"),
+    "Action": _differs(
+        "the client cannot change its payload; its icon is one of a few names, or a sign such as "
+        "an emoji"
+    ),
     "Step": _differs("what an exception says is shown under DEBUG only"),
     "step": _WORKS,
     # Elements
@@ -163,8 +166,10 @@ NAMES: dict[str, Name] = {
     ),
     # Settings and choices
     "ChatSettings": _differs("what a user sets is checked on the server, and stored"),
-    "ChatProfile": _differs("config_overrides does nothing; the icon is a word or a sign"),
-    "Starter": _differs("command does nothing; the icon is a word or a sign"),
+    "ChatProfile": _differs(
+        "config_overrides does nothing; the icon is one of a few names, or a sign"
+    ),
+    "Starter": _differs("command does nothing; the icon is one of a few names, or a sign"),
     "StarterCategory": _differs("icon does nothing"),
     "Mode": _differs("modes are not shown"),
     "ModeOption": _differs("modes are not shown"),
@@ -179,11 +184,12 @@ NAMES: dict[str, Name] = {
     "MultiSelect": _WORKS,
     "Checkbox": _WORKS,
     "RadioGroup": _WORKS,
-    "DatePicker": _differs("format does nothing: the browser shows dates as its user is used to"),
+    "DatePicker": _differs("format does nothing: the browser decides how a date looks"),
     "Tab": _WORKS,
     # The session
     "user_session": _differs(
-        "values are stored; what cannot be is kept in memory, and built again after a restart"
+        "values are stored. A value that cannot be stored is kept in memory, and on_chat_start "
+        "builds it again after a restart"
     ),
     "UserSession": _WORKS,
     "SessionAccessor": _WORKS,
@@ -204,7 +210,7 @@ NAMES: dict[str, Name] = {
     "ChainlitEmitter": _differs("it warns of what the page cannot show"),
     "chat_context": _differs(
         "get() gives copies; it has the latest messages, also after a restart, and the questions "
-        "of Ask…Messages, not their answers alone"
+        "of Ask…Messages as well as their answers"
     ),
     "User": _WORKS,
     "PersistedUser": _WORKS,

@@ -66,7 +66,7 @@ class Action:
     A button under a message, which the user may choose.
 
     ``name`` says which ``on_action`` handler runs. ``payload`` is a dict for the handler, which the
-    client sees and cannot change. ``icon`` is a word or a sign that the page shows.
+    client sees and cannot change. ``icon`` is one of a few names, or a sign that the page shows.
     """
 
     def __init__(

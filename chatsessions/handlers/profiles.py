@@ -22,7 +22,7 @@ class Starter:
     """
     A message that the user may begin with, by a button.
 
-    The button shows ``label`` and ``icon``, which is a word or a sign, and sends ``message`` as
+    The button shows ``label`` and ``icon``, one of a few names or a sign, and sends ``message`` as
     the user's. Raises ``ChatError``.
     """
 
@@ -61,8 +61,8 @@ class ChatProfile:
 
     ``name`` is what the client sends and the session keeps: 1 to 200 characters, no control
     characters. The page shows ``display_name`` instead, if there is one. ``markdown_description``
-    is Markdown; ``icon`` is a word or a sign, not a URL. The profile with ``default`` is that of
-    clients that choose none. Its ``starters`` are offered instead of the chat's. Raises
+    is Markdown; ``icon`` is one of a few names or a sign, not a URL. The profile with ``default``
+    is that of clients that choose none. Its ``starters`` are offered instead of the chat's. Raises
     ``ChatError``.
     """
 

@@ -8,7 +8,6 @@ held here for as long as the call needs.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
@@ -38,8 +37,6 @@ from chatsessions.storage.database import arefuse_test_transaction, refuse_test_
 
 from . import calls
 from .worker import Worker, running_workers, visiting
-
-logger = logging.getLogger("chatsessions.outside")
 
 T = TypeVar("T")
 
