@@ -190,7 +190,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._live = None
             await self._refuse(code)
             return
-        opened.live.client.announce(resumed=opened.resumed)
+        opened.live.client.announce(subscriber, resumed=opened.resumed)
         if admission.login_lost is not None:
             await self._refuse(CloseCode.NOT_ALLOWED)
             return

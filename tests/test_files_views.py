@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -442,6 +443,16 @@ def test_an_upload_is_stored_though_others_commit_meanwhile(
     session, token = token_session()
     with overtaken("INSERT", SessionFile, by=session_row()):
         assert upload_body(client, session, token, b"x").status_code == 201
+
+
+def test_a_host_whose_clock_is_ahead_takes_files_of_who_was_just_there(
+    client: Client, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    """Who comes by HTTP is always away, since a moment of the database's clock."""
+    session, token = token_session(status=ChatSession.Status.AWAY, disconnected_at=timezone.now())
+    ahead = SimpleNamespace(now=lambda: timezone.now() + timedelta(days=9))
+    monkeypatch.setattr("chatsessions.models.timezone", ahead)
+    assert upload_body(client, session, token, b"x").status_code == 201
 
 
 # Names

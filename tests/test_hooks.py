@@ -6,16 +6,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser
 from django.dispatch import Signal
 
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.auth.access import hash_token
+from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.handlers.chat import InterruptedTurn
 from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.protocol.frames import CloseCode
 from chatsessions.signals import (
     session_connected,
     session_disconnected,
@@ -42,7 +47,7 @@ WITHOUT_ARGUMENT = ("on_session_load", "on_chat_start", "on_connect", "on_discon
 async def arrive(worker: RunningWorker, chat: Chat, *args: Any) -> Client:
     """A client whose connection is announced, as a consumer does once it is welcomed."""
     client = await Client.open(worker, chat, *args)
-    client.live.client.announce(resumed=client.resumed)
+    client.live.client.announce(client, resumed=client.resumed)
     return client
 
 
@@ -303,6 +308,73 @@ async def test_on_stop_comes_before_what_waits(worker: RunningWorker, chat: Chat
     client.live.stop()
     assert await client.outcome(n) == "done"
     assert calls[-3:] == ["hang", "on_stop", ("on_event", 1)]
+
+
+async def test_a_stop_that_comes_after_the_end_of_its_turn_stops_no_other(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """The client has not been told of the end, and means the turn that it still sees running."""
+    calls = record_all(chat)
+
+    @chat.on_event("last words")
+    async def last_words() -> None:
+        asyncio.get_running_loop().call_soon(client.live.stop)
+
+    client = await arrive(worker, chat)
+    first, second = client.send("last words"), client.send("work", 1)
+    assert await client.outcome(second) == "done"
+    assert client.outcomes[first] == "done"
+    assert "on_stop" not in calls
+
+
+async def test_a_client_that_left_before_its_welcome_was_stored_has_not_connected(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """Else what counts clients by the two hooks would count it for ever."""
+    calls = record_all(chat)
+    opened = await worker.open(chat, ConnectRequest(user=AnonymousUser()))
+    live = opened.live
+    one, other = Client(live), Client(live)
+    for client in (one, other):
+        live.client.connect(client, welcome=partial(live.client.announce, client, resumed=False))
+    live.go()
+    await until(lambda: "on_connect" in calls)
+    other.leave()
+    await until(lambda: calls.count("on_disconnect") == 2)
+    assert [name for name in calls if "connect" in name] == [
+        "on_disconnect",
+        "on_connect",
+        "on_disconnect",
+    ]
+
+
+async def test_a_client_that_comes_while_its_last_connection_is_opened_takes_its_place(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads how many connections there were, and that one is opened before it goes on."""
+    first = await arrive(worker, chat)
+    first.leave()
+    await until(lambda: not worker.live)
+    stored, find_row = worker.registry.stored, worker.registry.stored.find_row
+    readers: list[asyncio.Event] = []
+
+    async def held_up(session_id: UUID) -> ChatSession | None:
+        row = await find_row(session_id)
+        readers.append(asyncio.Event())
+        await readers[-1].wait()
+        return row
+
+    monkeypatch.setattr(stored, "find_row", held_up)
+    coming = [asyncio.create_task(arrive(worker, chat, first.live.id, first.token))]
+    await until(lambda: len(readers) == 1)
+    coming.append(asyncio.create_task(arrive(worker, chat, first.live.id, first.token)))
+    await until(lambda: len(readers) == 2)
+    readers[0].set()
+    older = await coming[0]
+    readers[1].set()
+    newer = await coming[1]
+    assert newer.live is older.live
+    assert [code for code, _ in older.closed] == [CloseCode.TAKEN_OVER]
 
 
 # Interrupted turns

@@ -78,7 +78,7 @@ class Tab:
 
         def welcome() -> None:
             attachment.welcome(given, resumed=opened.resumed, reason=opened.reason)
-            attachment.served.client.announce(resumed=opened.resumed)
+            attachment.served.client.announce(attachment, resumed=opened.resumed)
 
         attachment.served.client.connect(attachment, welcome=welcome)
         served.go()

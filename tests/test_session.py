@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chatsessions.auth.access import Tokens, hash_token, is_owner, new_token, token_after
+from chatsessions.workers import worker as worker_module
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 
@@ -315,3 +317,29 @@ def test_a_hundred_lost_welcomes_lock_nobody_out() -> None:
     keys.tokens.confirm()
     assert len({keys.give(held) for _ in range(100)}) == 1
     assert keys.accept(held)
+
+
+# Workers
+
+
+async def test_threads_that_forget_the_same_closed_event_loop_disturb_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under a threaded WSGI server each request has an event loop, and a worker, of its own."""
+    known: dict[Any, Any] = {}
+
+    class Closed:
+        """While it is asked, another thread forgets it, and adds a loop of its own."""
+
+        def is_closed(self) -> bool:
+            known.pop(self, None)
+            known[asyncio.new_event_loop()] = None
+            return True
+
+    known.update(dict.fromkeys((Closed(), Closed())))
+    monkeypatch.setattr(worker_module, "_workers", known)
+    worker = worker_module.get_worker()
+    assert known.pop(asyncio.get_running_loop()) is worker
+    assert len(known) == 2
+    for loop in known:
+        loop.close()

@@ -94,7 +94,7 @@ class ConnectedSession(RemoteSession):
         self._follower.subscribers.connection = subscriber
         welcome()
 
-    def announce(self, *, resumed: bool) -> None:
+    def announce(self, subscriber: Subscriber, *, resumed: bool) -> None:
         """Do nothing: the owner tells the application."""
 
     def confirm_token(self, subscriber: Subscriber) -> None:

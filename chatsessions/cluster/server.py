@@ -336,7 +336,7 @@ class RemoteSubscriber(Subscriber):
         if not self.is_here:
             return False
         self._begin()
-        live.client.announce(resumed=True)
+        live.client.announce(self, resumed=True)
         return True
 
     async def visit(self) -> bool:

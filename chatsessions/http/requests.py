@@ -219,7 +219,7 @@ def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, 
     pk = parse_uuid(session_id)
     if pk is None:
         raise not_found()
-    rows = ChatSession.objects.using(settings.DATABASE).only(*_ACCESS_COLUMNS)
+    rows = ChatSession.objects.using(settings.DATABASE).timed().only(*_ACCESS_COLUMNS)
     session = rows.filter(pk=pk).first()
     if session is None or not is_owner(session.user_id, user):
         raise not_found()

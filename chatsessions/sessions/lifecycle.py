@@ -398,6 +398,8 @@ class SessionLifecycle(ChangeSource):
         """Stop the running turn, at the client's request."""
         if self.turns.number is None:
             return  # a lifecycle hook cannot be stopped
+        if self._untold and not self.turns.has_begun:
+            return  # the client still sees a turn that has ended, and does not mean the next one
         if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
             job = hook_job(self.chat, "stop")
             job.waits_for_store = True  # the client learns first that the turn is stopped

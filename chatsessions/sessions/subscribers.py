@@ -191,9 +191,10 @@ class SessionClient:
         self._log.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker_id)
         self._log.then(stored)
 
-    def announce(self, *, resumed: bool) -> None:
-        """Tell the application of the connection, which is stored now."""
-        self._add_hook("connect")
+    def announce(self, subscriber: Subscriber, *, resumed: bool) -> None:
+        """Tell the application of the connection ``subscriber``, which is stored now."""
+        if subscriber is self._subscribers.connection:  # else on_disconnect has run
+            self._add_hook("connect")
         self._send(signals.session_connected, resumed=resumed)
 
     def disconnect(self, subscriber: Subscriber, code: int) -> None:

@@ -200,6 +200,11 @@ class Turns:
         """The number of the running turn, of the earlier one if there are two."""
         return next((turn.n for turn in self.running), None)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a handler runs, and not only the commit that says so."""
+        return any(job is not None and job.started is not None for job in (self.job, self.aside))
+
     def add(self, job: Job, *, first: bool = False) -> None:
         """Queue ``job`` at the end, or with ``first`` at the beginning."""
         if first:

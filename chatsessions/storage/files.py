@@ -277,7 +277,7 @@ def _locked(session_id: UUID) -> ChatSession:
     # begins by reading may write no more once somebody else has committed.
     if not sessions.update(status=F("status")):
         raise SessionNotFound(session_id)
-    return sessions.only(*_STATUS).get()
+    return sessions.timed().only(*_STATUS).get()
 
 
 _STATUS = ("status", "end_reason", "disconnected_at")

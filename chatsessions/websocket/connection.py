@@ -230,7 +230,7 @@ class ChatConnection:
                 offers=self._chat.offers,
                 latest=latest,
             )
-            served.client.announce(resumed=opened.resumed)
+            served.client.announce(subscriber, resumed=opened.resumed)
 
         self._heard_at = self._loop.time()
         served.client.connect(subscriber, language=hello.language or "", welcome=welcome)

@@ -176,6 +176,9 @@ class SessionRegistry:
         if live is not None:
             return live.client.connections - lock.opened
         row = await self.stored.find_row(session_id)
+        live = self._host.live.get(session_id)
+        if live is not None:  # opened meanwhile; what the row says may be older than that
+            return live.client.connections - lock.opened
         return (0 if row is None else row.connections) - lock.opened
 
     async def receive(

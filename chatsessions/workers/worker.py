@@ -384,8 +384,9 @@ def get_worker() -> Worker:
     loop = asyncio.get_running_loop()
     worker = _workers.get(loop)
     if worker is None:
-        for other in [known for known in _workers if known.is_closed()]:
-            del _workers[other]
+        # Other threads, with event loops of their own, do the same meanwhile.
+        for other in [known for known in list(_workers) if known.is_closed()]:
+            _workers.pop(other, None)
         worker = _workers[loop] = Worker(loop)
     return worker
 
