@@ -195,7 +195,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         end = self.admin_site.admin_view(require_POST(self.end_view))
         file = self.admin_site.admin_view(require_safe(self.file_view))
         export = self.admin_site.admin_view(require_safe(self.export_view))
-        urls = [
+        urls: list[URLResolver | URLPattern] = [
             path("<path:object_id>/end/", end, name="chatsessions_chatsession_end"),
             path(
                 "<path:object_id>/export/<str:kind>/",
