@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 COMMA := ,
 DEMO_EXTRAS := demo$(if $(DATABASE_URL),$(COMMA)postgres)$(if $(REDIS_URL),$(COMMA)redis$(COMMA)uvicorn)
 DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
+# Servers and commands of tests start by the hundred: they find the package compiled.
+unexport PYTHONDONTWRITEBYTECODE
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
 # Three, as tests of servers wait more than they compute.
 XDIST := -n 3 --dist worksteal

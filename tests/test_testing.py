@@ -304,7 +304,8 @@ def test_sqlite_in_memory_says_what_to_write(tmp_path: Path) -> None:
         "async def test_it(chat_communicator):\n"
         "    await chat_communicator(application, PATH).__aenter__()\n"
     )
-    options = ["-q", "-p", "chatsessions.testing.pytest", "-o", "asyncio_mode=auto"]
+    options = ["-q", "-p", "chatsessions.testing.pytest", "-p", "no:langsmith_plugin"]
+    options += ["-o", "asyncio_mode=auto"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "--ds=in_memory", "test_it.py"],
         cwd=tmp_path,
@@ -951,7 +952,8 @@ def test_the_tests_of_the_documentation_pass(tmp_path: Path) -> None:
     configuration = configuration.replace("mysite.settings", "tests.settings")
     (tmp_path / "pyproject.toml").write_text(configuration)
     # Warnings of the configuration, too.
-    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:langsmith_plugin"]
+    options += ["--rootdir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "test_page.py"],
         cwd=tmp_path,

@@ -35,7 +35,9 @@ STOPPED_WITHIN = 30
 #: How a server that was asked to stop says that it did.
 ORDERLY = (0, -signal.SIGTERM)
 
-both_servers = pytest.mark.parametrize("kind", ["daphne", "uvicorn", "uvicorn-standard"])
+both_servers = pytest.mark.parametrize(
+    "kind", ["daphne", "uvicorn", pytest.param("uvicorn-standard", marks=pytest.mark.slow)]
+)
 
 
 async def stopped(server: Server) -> None:

@@ -58,7 +58,11 @@ def failures(cluster: Cluster) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "event"),
-    [*((kind, "reset") for kind in CONNECTIONS), ("kept", "restart"), ("pooled", "restart")],
+    [
+        *(pytest.param(kind, "reset", marks=pytest.mark.slow) for kind in CONNECTIONS),
+        ("kept", "restart"),
+        ("pooled", "restart"),
+    ],
 )
 async def test_an_idle_worker_that_lost_its_connections_stores_again(
     kind: str, event: str, make_cluster: MakeCluster, play: Play
