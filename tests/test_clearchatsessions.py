@@ -16,11 +16,12 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from chatsessions import Chat, context, user_session
+from chatsessions.auth.access import hash_token
 from chatsessions.models import ChatSession, SessionEvent, Worker
-from chatsessions.workers.worker import running_workers
+from chatsessions.workers.worker import get_worker, running_workers
 
 from .support.database import noted_statements, poisoned
-from .support.sessions import join_threads_of_ours, threads_of_ours
+from .support.sessions import Client, join_threads_of_ours, threads_of_ours
 from .support.storage import expired_row, session_row, worker_row
 
 if TYPE_CHECKING:
@@ -229,6 +230,30 @@ def test_sessions_of_a_dead_worker_are_ended(chat: Chat) -> None:
     assert run() == ["Ended 1 session, deleted 0 sessions."]
     assert status_of(row) == ("ended", "expired")
     assert not Worker.objects.exists()
+
+
+def test_a_client_that_comes_back_while_others_end_keeps_its_session(
+    chat: Chat, settings: Settings
+) -> None:
+    """A session may wait for hundreds of ends before its turn comes."""
+    settings.CHATSESSIONS = {"SESSION_AGE": 3600, "UNUSED_SESSION_AGE": 60}
+    # Of clients that have only connected, so that they may come back.
+    token = {"token_hash": hash_token("token"), "has_acted": False}
+    left = {expired_row(chat, **token).pk for _ in range(2)}
+    back: list[Client] = []
+
+    @chat.on_chat_end
+    async def end(reason: str) -> None:
+        left.remove(context.session.id)
+        if not back:
+            (other,) = left
+            back.append(await Client.open(get_worker(), chat, other, "token"))
+
+    assert run() == ["Ended 1 session, deleted 0 sessions."]
+    (client,) = back
+    assert client.resumed
+    assert client.closed == [(4000, None)]  # as the command's process ends
+    assert status_of(ChatSession(pk=client.live.id)) == ("away", "")
 
 
 def test_those_that_no_code_is_told_of_end_together(chat: Chat) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from chatsessions.models import ChatSession, Worker
 from chatsessions.storage.journal import Batch
 from chatsessions.storage.store import Loaded, cache_key
 from chatsessions.storage.worker_rows import WorkerRows
+from chatsessions.workers import calls
 from chatsessions.workers.worker import REAP_BATCH
 from chatsessions.workers.worker import Worker as RunningWorker
 
@@ -26,6 +28,7 @@ from .support.clocks import clock_off
 from .support.database import failing, noted_statements, poisoned
 from .support.sessions import Client, eventually, running_worker, until
 from .support.storage import dead_worker_row, session_row, worker_row
+from .test_remote import two_workers
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -410,3 +413,84 @@ async def test_sessions_that_cannot_end_keep_none_from_ending(
     await worker._end_expired()
     assert await left() == 250
     assert ends == ["expired"] * 20
+
+
+#: For a client that has only connected, five minutes are too long, and it may come back.
+UNUSED = FAST | {"REAP_INTERVAL": 3600, "SESSION_AGE": 3600, "UNUSED_SESSION_AGE": 60}
+
+
+async def away_for_minutes(worker: RunningWorker, chat: Chat) -> Client:
+    """A client that has connected and left five minutes ago, and done nothing else."""
+    client = await Client.open(worker, chat)
+    client.leave()
+    await until(lambda: client.live.closed)
+    row = ChatSession.objects.filter(pk=client.live.id)
+    await row.aupdate(disconnected_at=timezone.now() - timedelta(minutes=5))
+    return client
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_client_that_comes_back_while_the_reaper_is_at_work_keeps_its_session(
+    worker: RunningWorker,
+    chat: Chat,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    stays: bool,
+    is_told: bool,
+) -> None:
+    """Also one that leaves again, as it has been away for a moment only."""
+    settings.CHATSESSIONS = UNUSED
+    ends: list[str] = []
+    chat.on_message(lambda: None)
+    client = await away_for_minutes(worker, chat)
+    if is_told:
+        chat.on_chat_end(lambda reason: ends.append(reason))
+        await away_for_minutes(worker, chat)  # another one, which ends
+    found, is_back = asyncio.Event(), threading.Event()
+    expired = worker.rows.expired
+
+    def read_and_wait(*args: Any) -> list[ChatSession]:
+        rows = expired(*args)
+        worker.loop.call_soon_threadsafe(found.set)
+        assert is_back.wait(10)
+        return rows
+
+    monkeypatch.setattr(worker.rows, "expired", read_and_wait)
+    reaping = asyncio.create_task(worker._end_expired())
+    await found.wait()
+    back = await Client.open(worker, chat, client.live.id, client.token)
+    assert back.resumed
+    if not stays:
+        back.leave()
+        await until(lambda: back.live.closed)
+    is_back.set()
+    await reaping
+    assert ends == ["expired"] * is_told
+    assert back.closed == []
+    kept = has(ChatSession(pk=client.live.id), end_reason="", status="away")
+    if stays:
+        assert await back.run("message", {"content": "still here"}) == "done"
+        back.leave()
+    await eventually(kept)
+    await until(lambda: worker.live == {})
+
+
+async def test_an_owner_ends_what_another_process_takes_for_expired_if_it_is(
+    chat: Chat, settings: Settings
+) -> None:
+    """``clearchatsessions`` has found it a while ago; only the owner knows who has come since."""
+    settings.CHATSESSIONS = UNUSED
+    chat.on_message(lambda: None)
+    async with two_workers() as (owner, other):
+        away = await away_for_minutes(owner, chat)
+        back = await Client.open(owner, chat, away.live.id, away.token)
+        assert not await calls.expire(other, back.live.id)
+        assert back.closed == []
+        assert await back.run("message", {"content": "still here"}) == "done"
+        held = await away_for_minutes(owner, chat)
+        live = await owner.acquire(held.live.id)
+        await live.sink.flush()
+        assert await calls.expire(other, live.id)
+        live.release()
+        assert await has(ChatSession(pk=live.id), status="ended", end_reason="expired")()

@@ -233,10 +233,12 @@ class Call(_Command, tag="call"):
 
 
 class End(_Command, tag="end"):
-    """End a session; answered when that is stored."""
+    """End a session; answered when that is stored, with whether it has ended."""
 
     session: UUID
     reason: str
+    #: Whether to do it only if the session has expired, as its owner knows it.
+    if_expired: bool = False
 
 
 class Broadcast(_Command, tag="broadcast"):

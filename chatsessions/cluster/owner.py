@@ -29,6 +29,7 @@ from .commands import (
     CloseStream,
     Declare,
     Drop,
+    End,
     Offer,
     OpenStream,
     Put,
@@ -72,6 +73,22 @@ async def apply(live: LiveSession, change: Apply) -> None:
         await _apply(live, change, writer)
     finally:
         live.writers.settle(change.writer)
+
+
+async def do_end(live: LiveSession, command: End) -> bool:
+    """
+    End a session, and wait until that is stored. Return False if it has not expired after all.
+
+    Raises what keeps the end from being stored.
+    """
+    if not command.if_expired:
+        live.end(command.reason)
+    elif not live.expire():
+        return False
+    await live.until_closed()
+    if live.failure is not None:
+        raise live.failure
+    return True
 
 
 async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:

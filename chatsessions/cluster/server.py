@@ -250,11 +250,7 @@ class CommandServer:
             return NotHere()
         match command:
             case End():
-                live.end(command.reason)
-                await live.until_closed()
-                if live.failure is not None:
-                    raise live.failure
-                return Done()
+                return Done(await owner.do_end(live, command))
             case Apply():
                 await self._held(live, partial(owner.apply, live, command))
                 return Done()

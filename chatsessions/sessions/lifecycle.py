@@ -428,6 +428,16 @@ class SessionLifecycle(ChangeSource):
         job.after = self.finish
         self.turns.add(job)
 
+    def expire(self) -> bool:
+        """
+        End the session as expired; return False if it goes on.
+
+        Its client may have come back since somebody found it among the expired ones.
+        """
+        if self.client.has_expired:
+            self.end(ChatSession.EndReason.EXPIRED)
+        return self.closed or self.ending is not None
+
     def finish(self) -> None:
         """
         Store that the session has ended: no turn runs, and all accepted events are handled.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from chatsessions import signals
 from chatsessions.auth.access import Tokens, hash_token, new_token, token_after
+from chatsessions.conf import settings
 from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
@@ -152,6 +154,9 @@ class SessionClient:
         self._send_signal = send_signal
         self._add_hook = add_hook
         self._has_acted = row.has_acted
+        is_away = row.status == ChatSession.Status.AWAY
+        #: When the client was last here, unless it has a connection; None if that is not known.
+        self._away_since: datetime | None = row.disconnected_at if is_away else None
         #: Whether the session was created here, and nothing has run in it.
         self.is_new = is_new
         #: How many connections there have been.
@@ -204,7 +209,8 @@ class SessionClient:
         self._subscribers.connection = None
         self._session.connected = False
         self._position.last_seen_at = timezone.now()
-        self._log.set(status=ChatSession.Status.AWAY, disconnected_at=self._worker_rows.now())
+        self._away_since = self._worker_rows.now()
+        self._log.set(status=ChatSession.Status.AWAY, disconnected_at=self._away_since)
         if self._inbound.is_open:
             self._add_hook("disconnect")
         self._log.then(partial(self._send, signals.session_disconnected, code=int(code)))
@@ -240,9 +246,24 @@ class SessionClient:
         if self._log.is_closed or self._subscribers.connection is not None:
             return
         self._position.last_seen_at = timezone.now()
-        self._log.set(disconnected_at=self._worker_rows.now())
+        self._away_since = self._worker_rows.now()
+        self._log.set(disconnected_at=self._away_since)
         self._tell_started()
         self._log.note()
+
+    @property
+    def has_expired(self) -> bool:
+        """
+        Whether the client has been away for too long, as in ``ChatSessionQuerySet.expired()``.
+
+        Files do not count here as something that the client has done: only the database has them.
+        """
+        if self._subscribers.connection is not None or self._away_since is None:
+            return False
+        age = settings.SESSION_AGE
+        if not (self._has_acted or self._position.events_in):
+            age = min(age, settings.UNUSED_SESSION_AGE)
+        return self._away_since < self._worker_rows.now() - timedelta(seconds=age)
 
     async def acted(self) -> None:
         """Note that the client has done something other than an event."""

@@ -39,7 +39,7 @@ from chatsessions.cluster.commands import (
 )
 from chatsessions.cluster.connect_request import session_of
 from chatsessions.cluster.directory import SOON, OwnedElsewhere
-from chatsessions.cluster.owner import apply
+from chatsessions.cluster.owner import apply, do_end
 from chatsessions.cluster.rpc import NoAnswer
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
@@ -57,6 +57,7 @@ from chatsessions.handlers.context import Context
 from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode_data
 from chatsessions.handlers.session import in_language_of
 from chatsessions.handlers.user_session import UserSession
+from chatsessions.models import ChatSession
 from chatsessions.sessions.history import ConversationCache
 from chatsessions.sessions.outbound import WRITER_STOPPED, new_writer, salvaged
 from chatsessions.sessions.pending import SessionLog
@@ -139,15 +140,19 @@ async def call(
 
 async def end(worker: Worker, session_id: UUID, reason: str) -> None:
     """End a session, and wait until that is stored."""
+    await _end(worker, End(session=session_id, reason=reason))
 
-    async def end(live: LiveSession) -> None:
-        live.end(reason)
-        await live.until_closed()
-        if live.failure is not None:
-            raise live.failure
 
-    command = End(session=session_id, reason=reason)
-    await _reach(worker, command, end, number=uuid4().hex, to_end=True)
+async def expire(worker: Worker, session_id: UUID) -> bool:
+    """Do as :func:`end` if a session has expired; return False if its client has come back."""
+    reason = ChatSession.EndReason.EXPIRED
+    ended = await _end(worker, End(session=session_id, reason=reason, if_expired=True))
+    return ended is not False  # an owner of an older release says None
+
+
+async def _end(worker: Worker, command: End) -> Any:
+    end_here = partial(do_end, command=command)
+    return await _reach(worker, command, end_here, number=uuid4().hex, to_end=True)
 
 
 async def _reach(

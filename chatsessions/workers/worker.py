@@ -258,16 +258,20 @@ class Worker(WorkerHost):
         return ended, [one.pk for one in found]
 
     async def _begin_ends(self, batch: Sequence[UUID]) -> list[LiveSession]:
-        """Begin to end sessions, a few at a time, so that other tasks of the event loop run too."""
+        """
+        Begin to end expired sessions, and return those that end. The clients of others came back.
+
+        A few at a time, so that other tasks of the event loop run too.
+        """
         begun: list[LiveSession] = []
         failures: dict[UUID, Exception] = {}
         for start in range(0, len(batch), REAPED_AT_ONCE):
             some = batch[start : start + REAPED_AT_ONCE]
             for session_id, found in (await self.registry.acquire_to_end(some)).items():
                 if isinstance(found, LiveSession):
-                    found.end(ChatSession.EndReason.EXPIRED)
+                    if found.expire():
+                        begun.append(found)
                     found.release()
-                    begun.append(found)
                 elif not isinstance(found, _LEFT_TO_OTHERS):
                     failures[session_id] = found
         if failures:

@@ -70,8 +70,9 @@ class Command(BaseCommand):
         """
         End sessions by their owners, so that ``on_chat_end`` runs.
 
-        Return how many were ended, and how many were left to other workers. Sessions whose chat
-        has no handler for the end are ended together.
+        Return how many were ended, and how many were left to other workers. A session whose client
+        has come back meanwhile is neither. Sessions whose chat has no handler for the end are ended
+        together.
         """
         ended = skipped = 0
         worker = get_worker()
@@ -81,8 +82,7 @@ class Command(BaseCommand):
                 ended += untold
                 for session_id in others:
                     try:
-                        await calls.end(worker, session_id, ChatSession.EndReason.EXPIRED)
-                        ended += 1
+                        ended += await calls.expire(worker, session_id)
                     except OwnerUnreachable:
                         skipped += 1
                     except (ChatSessionsError, DatabaseError) as error:
