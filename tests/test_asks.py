@@ -29,7 +29,7 @@ from chatsessions.models import ChatSession, SessionFile
 from chatsessions.storage.log import find_seq
 from chatsessions.workers.worker import Worker as RunningWorker
 
-from .support.sessions import Client, running_worker, until
+from .support.sessions import Client, hold_up, running_worker, until
 from .support.storage import state_of
 
 if TYPE_CHECKING:
@@ -92,6 +92,37 @@ async def test_nobody_answers_in_time(worker: RunningWorker, asking: Chat) -> No
         client.answer(late, {"content": "too late"})
     assert (refused.value.code, refused.value.n) == ("call_closed", 2)
     assert await client.run("message", {"content": "0.05"}) == "done"  # number 3: 2 was taken
+
+
+async def test_an_answer_that_came_in_time_counts_after_a_hold_up(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": "0.1"})
+    call = (await question(client))["call"]
+    came = asyncio.Event()
+
+    async def read() -> None:
+        await came.wait()
+        client.answer(call, {"content": "Ada"})
+
+    reader = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    hold_up(1, arrives=came.set)
+    await reader
+    assert await client.outcome(n) == "done"
+    assert (closed(client), client.texts) == (["answered"], ["Hello Ada"])
+
+
+async def test_nobody_answers_in_time_after_a_hold_up_either(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": "0.1"})
+    await question(client)
+    hold_up(1)
+    assert await client.outcome(n) == "done"
+    assert (closed(client), client.texts) == (["timeout"], ["Hello None"])
 
 
 async def test_a_timeout_may_be_an_error(worker: RunningWorker, chat: Chat) -> None:

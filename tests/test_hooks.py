@@ -31,7 +31,16 @@ from chatsessions.signals import (
 from chatsessions.workers.calls import end
 from chatsessions.workers.worker import Worker as RunningWorker
 
-from .support.sessions import Client, Way, connected, eventually, running_worker, until, ways
+from .support.sessions import (
+    Client,
+    Way,
+    connected,
+    eventually,
+    hold_up,
+    running_worker,
+    until,
+    ways,
+)
 from .support.storage import dead_worker_row, session_row
 
 if TYPE_CHECKING:
@@ -290,6 +299,31 @@ async def test_the_end_stops_the_turn_and_drops_what_waits(
     await client.live.until_closed()
     assert calls == ["cleaned up", ("on_chat_end", "user")]
     assert client.outcomes == {0: "done", first: "stopped", second: "stopped"}
+
+
+async def test_what_a_stopped_handler_waits_for_counts_if_it_came_in_time(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STOP_TIMEOUT": 0.1}
+    cleaned, begun = asyncio.Event(), asyncio.Event()
+
+    @chat.on_event("hang")
+    async def hang() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await cleaned.wait()
+            await Message("cleaned up").send()
+
+    client = await Client.open(worker, chat)
+    n = client.send("hang")
+    await begun.wait()
+    client.live.stop()
+    await asyncio.sleep(0.01)
+    hold_up(1, arrives=cleaned.set)
+    assert await client.outcome(n) == "stopped"
+    assert client.texts == ["cleaned up"]
 
 
 async def test_on_stop_comes_before_what_waits(worker: RunningWorker, chat: Chat) -> None:

@@ -31,7 +31,7 @@ from chatsessions.storage.store import Loaded
 from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.database import another_connection, failing, locked, poisoned
-from .support.sessions import Client, eventually, until
+from .support.sessions import Client, eventually, hold_up, until
 from .support.storage import SpyCache, state_of
 
 if TYPE_CHECKING:
@@ -341,6 +341,44 @@ async def test_a_store_that_stays_away_is_told_and_nothing_is_lost(
     assert await state_of(other.live) == {"value": 2}
     assert ran == []
     assert "The store takes commits again." in caplog.text
+
+
+async def test_a_commit_that_ended_while_the_loop_was_held_up_is_no_failure(
+    worker: RunningWorker,
+    chat: Chat,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
+    [client] = await open_many(worker, chat, 1)
+    await worker.journal.settled()
+    write = worker.journal._write
+
+    def write_and_block(batch: journal.Batch) -> asyncio.Future[None]:
+        written = write(batch)
+        worker.loop.call_soon(hold_up, 1)
+        return written
+
+    monkeypatch.setattr(worker.journal, "_write", write_and_block)
+    await change(client.live, 1)
+    assert "Nothing could be stored" not in caplog.text
+    assert await log_of(client.live) == [(1, 1)]
+
+
+async def test_a_store_that_stays_away_is_told_after_a_hold_up_too(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
+    [client] = await open_many(worker, chat, 1)
+    await worker.journal.settled()
+    with failing():
+        flushed = asyncio.create_task(change(client.live, 1))
+        await until(lambda: worker.journal._reminder is not None)
+        hold_up(1)
+        with pytest.raises(StoreUnavailable):
+            await flushed
+    await until(lambda: worker.journal.failure is None)
 
 
 async def test_a_worker_that_stores_nothing_says_so_again_and_again(

@@ -30,7 +30,7 @@ from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.workers.worker import Worker, get_worker
 
-from .support.sessions import Client, Way, until, ways
+from .support.sessions import Client, Way, hold_up, until, ways
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -284,6 +284,33 @@ async def test_one_that_hangs_is_cancelled_at_the_deadline_and_the_session_goes_
     second.leave()
     await until(lambda: log == ["cleaned", "cleaned"])
     await until(lambda: "failed at the end" in caplog.text)
+
+
+async def test_what_came_before_the_deadline_counts_after_a_hold_up(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    """The session had no ``user_session.local`` for as long as it stayed in memory."""
+    settings.CHATSESSIONS = {"LIFESPAN_TIMEOUT": 0.1}
+    begun, connected = asyncio.Event(), asyncio.Event()
+
+    @chat.session_lifespan
+    async def connect() -> AsyncIterator[None]:
+        begun.set()
+        await asyncio.create_task(connected.wait())  # as a client with a task that reads
+        user_session.local["tool"] = "connected"
+        yield
+
+    @chat.on_message
+    async def handle() -> None:
+        await Message(user_session.local.get("tool", "failed")).send()
+
+    opening = asyncio.create_task(Client.open(worker, chat))
+    await begun.wait()
+    await asyncio.sleep(0.01)
+    hold_up(1, arrives=connected.set)
+    client = await opening
+    assert await client.run("message", {"content": ""}) == "done"
+    assert client.texts == ["connected"]
 
 
 async def test_one_that_is_still_opening_is_cancelled_when_the_session_goes(

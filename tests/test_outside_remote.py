@@ -7,7 +7,7 @@ import os
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -203,6 +203,30 @@ async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
         assert (name, error["code"]) == ("error", "interrupted")
         client.leave()
         await until(lambda: not first.live)
+
+
+async def test_a_block_that_is_heard_while_its_worker_is_looked_up_is_not_lost(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
+            answer = Message()
+            await answer.stream_token("one ")
+            await until(lambda: client.live.sink.texts() == {answer.id: "one "})
+        [(number, writer)] = client.live.writers._writers.items()
+        writer.heard_at -= settings.WORKER_HEARTBEAT + 1
+        assert number in client.live.writers.suspects()
+
+        def lives(worker_id: UUID) -> bool:
+            first.loop.call_soon_threadsafe(client.live.writers.heard, number, worker_id)
+            return False
+
+        monkeypatch.setattr(first.rows, "lives", lives)
+        await first.server._look_for_writers(client.live)
+        assert client.live.sink.texts() == {answer.id: "one "}
+        await block.close()
 
 
 async def test_values_without_room_change_nothing(chat: Chat, settings: Any) -> None:

@@ -34,7 +34,7 @@ from chatsessions.workers.worker import Worker, get_worker
 
 from .support.database import locked
 from .support.layer import LossyLayer
-from .support.sessions import connected, eventually, running_worker, until
+from .support.sessions import connected, eventually, hold_up, running_worker, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -912,6 +912,26 @@ async def test_a_relayed_client_that_leaves_is_away(chat: Chat) -> None:
         await eventually(is_away)
         chat.gate.set()  # type: ignore[attr-defined]
         await until(lambda: not first.live)
+
+
+async def test_a_worker_that_was_held_up_drops_no_client_of_another(
+    chat: Chat, settings: Any
+) -> None:
+    """What the other worker had said meanwhile was not read yet."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_HEARTBEAT": 0.2}
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        [subscriber] = first.server._subscribers.values()
+        subscriber.heard_at -= 60
+        hold_up(1)
+        await asyncio.sleep(0.1)
+        assert not subscriber.over
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: new.texts == ["1", "waited"])
+        assert await new.ends(1) == "done"
 
 
 async def test_a_relayed_client_that_leaves_while_its_session_is_released_is_away(

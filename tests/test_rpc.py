@@ -281,7 +281,7 @@ async def test_a_heartbeat_that_fails_goes_on(
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_HEARTBEAT": 0.02}
     failures = [asyncio.CancelledError(), RuntimeError("no guests")]
 
-    def look_round() -> None:
+    def look_round(*, late: float) -> None:
         if failures:
             raise failures.pop()
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,9 +17,10 @@ from chatsessions import Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession
 from chatsessions.websocket import connection, sender
+from chatsessions.websocket.admission import Admission
 from chatsessions.workers.worker import Worker
 
-from .support.sessions import until
+from .support.sessions import hold_up, until
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -135,6 +137,38 @@ async def test_what_a_timer_sends_is_sent_by_a_task(
     await until(lambda: line.code is not None)
     assert line.has("hello_expected")
     assert caplog.records == []
+    await line.leave()
+
+
+async def test_a_hello_that_came_in_time_counts_after_a_hold_up(
+    echo: Chat, settings: Settings
+) -> None:
+    """The close was final: the page did not try again."""
+    settings.CHATSESSIONS = {"HELLO_TIMEOUT": 0.1}
+    line = Website(echo)
+    line._in.put_nowait({"type": "websocket.connect"})
+    await until(lambda: line.sent)
+    await asyncio.sleep(0.02)
+    hold_up(1, arrives=partial(line.say, {"type": "hello"}))
+    await until(lambda: line.has('"welcome"') or line.code is not None)
+    assert line.code is None
+    await line.leave()
+
+
+async def test_the_time_for_hello_begins_when_it_can_be_read(
+    echo: Chat, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CHATSESSIONS = {"HELLO_TIMEOUT": 0.05}
+
+    async def slow(admission: Admission) -> None:
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(Admission, "watch", slow)
+    line = Website(echo)
+    line._in.put_nowait({"type": "websocket.connect"})
+    line.say({"type": "hello"})
+    await until(lambda: line.has('"welcome"') or line.code is not None)
+    assert line.code is None
     await line.leave()
 
 

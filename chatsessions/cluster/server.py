@@ -25,6 +25,7 @@ from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.database import Executors
 from chatsessions.storage.log import Entry
 from chatsessions.storage.worker_rows import WorkerRows
+from chatsessions.timers import HELD_UP
 
 from . import owner
 from .commands import (
@@ -119,8 +120,17 @@ class CommandServer:
         if remote is not None:
             remote.hear(hint)
 
-    def look_round(self) -> None:
-        """Remove subscribers whose worker is silent, and look for dead blocks."""
+    def look_round(self, *, late: float) -> None:
+        """
+        Remove subscribers whose worker is silent, and look for dead blocks.
+
+        ``late`` is for how many seconds the event loop was held up. What others have said meanwhile
+        was not read yet, so after a hold-up nobody counts as silent.
+        """
+        if late > HELD_UP:
+            for subscriber in self._subscribers.values():
+                subscriber.heard()
+            return
         now = self._rpc.loop.time()
         for number, subscriber in list(self._subscribers.items()):
             if not subscriber.over and now - subscriber.heard_at > settings.WORKER_STALE:
@@ -137,7 +147,8 @@ class CommandServer:
             is_lost = live.writers.is_lost(writer)
             if not is_lost and writer.worker is not None:
                 is_lost = not await self._threads.read(self._rows.lives, writer.worker)
-            if is_lost and not live.closed:
+            # It may have been heard meanwhile.
+            if is_lost and number in live.writers.suspects() and not live.closed:
                 logger.info("Session %s: a block that streamed into it is gone", live.id)
                 live.writers.interrupt(number)
 

@@ -16,6 +16,7 @@ from chatsessions.exceptions import FrameError
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import Session
 from chatsessions.input_widget import check_settings
+from chatsessions.timers import Timer
 
 from .history import ThreadContinuation
 from .pending import SessionLog
@@ -156,7 +157,7 @@ class Ask:
     turn: int | None
     #: The answer, or an exception after a timeout or if nobody can answer any more.
     outcome: asyncio.Future[Any]
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
 
 
 class Asks:
@@ -209,7 +210,7 @@ class Asks:
         self._log.say("ask", event, turn=n)
         ask = self._open[call] = Ask(event, n, loop.create_future())
         if timeout is not None:
-            ask.timer = loop.call_later(timeout, self._expire, ask)
+            ask.timer = Timer(loop, timeout, self._expire, ask)
         self._keep()
         return ask
 

@@ -18,6 +18,7 @@ from chatsessions.handlers.chat import Chat, Handler
 from chatsessions.handlers.context import Context, current_turn, use_context
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import Session, supported_language
+from chatsessions.timers import deadline
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -195,12 +196,12 @@ class Lifespan:
 
     async def _set_up(self, generator: AsyncGenerator[Any, None]) -> bool:
         try:
-            async with asyncio.timeout(settings.LIFESPAN_TIMEOUT) as deadline:
+            async with deadline(settings.LIFESPAN_TIMEOUT) as timeout:
                 await anext(generator)
         except StopAsyncIteration:
             self._error = ChatSessionsError("session_lifespan has ended without a yield.")
         except Exception as error:
-            self._error = _reason("session_lifespan", error, deadline)
+            self._error = _reason("session_lifespan", error, timeout)
         return self._error is None
 
     async def _unload(self) -> None:
@@ -213,18 +214,18 @@ class Lifespan:
     async def _within_deadline(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Await ``step`` and log its exception, so that the other steps run all the same."""
         try:
-            async with asyncio.timeout(settings.LIFESPAN_TIMEOUT) as deadline:
+            async with deadline(settings.LIFESPAN_TIMEOUT) as timeout:
                 await step()
         except Exception as raised:
-            error = _reason(name, raised, deadline)
+            error = _reason(name, raised, timeout)
             session = self._session
             message = "Session %s, %s: %s failed at the end"
             arguments = (session.id, self._chat.name, name)
             log_error(logger, session.env, message, *arguments, error=error)
 
 
-def _reason(name: str, error: Exception, deadline: asyncio.Timeout) -> Exception:
-    if not deadline.expired():
+def _reason(name: str, error: Exception, timeout: asyncio.Timeout) -> Exception:
+    if not timeout.expired():
         return error
     return ChatSessionsError(
         f"{name} was cancelled after {settings.LIFESPAN_TIMEOUT:g} seconds (LIFESPAN_TIMEOUT)."

@@ -27,6 +27,7 @@ from chatsessions.handlers.session import Session, error_text, in_language_of, p
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id
 from chatsessions.storage.conversation import USER
+from chatsessions.timers import Timer
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -246,8 +247,7 @@ class Turns:
             job.task.cancel()
             # A task that is cancelled before it begins does not call finish itself.
             job.task.add_done_callback(partial(self._cancelled, job, status))
-            loop = job.task.get_loop()
-            loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
+            Timer(job.task.get_loop(), settings.STOP_TIMEOUT, self._finish, job, status)
         return anything
 
     def _cancelled(self, job: Job, status: str, _task: asyncio.Task[None]) -> None:

@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import CacheFailed, StoreUnavailable
+from chatsessions.timers import CATCH_UP, is_overdue
 
 from .database import is_transient
 from .log import Entry
@@ -274,7 +275,7 @@ class Journal:
             self._begun_at = time.monotonic()
             self._last_error = None
             loop = asyncio.get_running_loop()
-            self._reminder = loop.call_later(settings.STORE_TIMEOUT, self._fail)
+            self._reminder = loop.call_later(settings.STORE_TIMEOUT, self._time_out)
             try:
                 await self._persist(batch)
             except Exception as error:
@@ -369,6 +370,15 @@ class Journal:
             _where(error),
         )
         self._last_error = error
+
+    def _time_out(self) -> None:
+        """Call :meth:`_fail`; after a hold-up a moment later, as the commit may be done by now."""
+        # Not a Timer, which would be an object and two calls for each batch.
+        loop = asyncio.get_running_loop()
+        if self._reminder is not None and is_overdue(loop, self._reminder):
+            self._reminder = loop.call_later(CATCH_UP, self._fail)
+        else:
+            self._fail()
 
     def _fail(self) -> None:
         """Tell all sessions that wait that the batch failed for ``STORE_TIMEOUT`` seconds."""

@@ -27,6 +27,7 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode, parse_uuid
 from chatsessions.storage.log import Latest, find_latest
+from chatsessions.timers import Timer
 from chatsessions.workers.registry import Opened
 from chatsessions.workers.worker import get_worker
 
@@ -92,7 +93,7 @@ class ChatConnection:
         self._heard_at = self._loop.time()
         #: For how many seconds the client may be silent, as its last ping has announced.
         self._announced_silence = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._receive_next: Callable[[], Awaitable[Message]]
         #: Receives the next message while hello is answered.
         self._coming: asyncio.Task[Message] | None = None
@@ -147,8 +148,8 @@ class ChatConnection:
         if offered and not speaks:
             self._fail("unsupported_protocol", f"offer {frames.SUBPROTOCOL!r} or no subprotocol")
         else:
+            await self._admission.watch()  # meanwhile no hello is read
             self._set_timer(settings.HELLO_TIMEOUT, self._no_hello)
-            await self._admission.watch()
 
     def _no_hello(self) -> None:
         self._fail("hello_expected", f"no hello within {settings.HELLO_TIMEOUT} seconds")
@@ -352,7 +353,7 @@ class ChatConnection:
     def _set_timer(self, delay: float, callback: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay, callback)
+        self._timer = Timer(self._loop, delay, callback)
 
 
 @asynccontextmanager

@@ -68,6 +68,7 @@ from chatsessions.storage.journal import FIRST_RETRY, Position
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark
+from chatsessions.timers import deadline
 
 from .worker import Worker
 
@@ -83,7 +84,7 @@ async def patiently(step: Callable[[], Awaitable[T]]) -> T:
     Raises ``StoreUnavailable`` after ``STORE_TIMEOUT`` seconds.
     """
     try:
-        async with asyncio.timeout(settings.STORE_TIMEOUT):
+        async with deadline(settings.STORE_TIMEOUT):
             while True:
                 try:
                     return await step()

@@ -176,9 +176,10 @@ class Worker(WorkerHost):
 
     async def _beat(self) -> None:
         while True:
+            due = self.loop.time() + settings.WORKER_HEARTBEAT
             await asyncio.sleep(settings.WORKER_HEARTBEAT)
             try:
-                self.server.look_round()
+                self.server.look_round(late=self.loop.time() - due)
             except Exception:
                 logger.exception("The subscribers at other workers could not be looked at")
             if not self.rpc.channel:

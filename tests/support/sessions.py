@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -45,6 +46,13 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 1
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110, RUF100  # the condition has no event
             await asyncio.sleep(0.005)
+
+
+def hold_up(seconds: float, *, arrives: Callable[[], object] | None = None) -> None:
+    """Hold up the event loop; ``arrives`` is what its I/O does as soon as it goes on."""
+    if arrives is not None:
+        asyncio.get_running_loop().call_soon(arrives)
+    time.sleep(seconds)
 
 
 # A worker, and the client of a session of its
