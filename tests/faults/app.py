@@ -13,10 +13,13 @@ from django.urls import path
 django_application = get_asgi_application()
 
 from chatsessions.consumers import ChatConsumer  # noqa: E402
+from chatsessions.workers import shutdown  # noqa: E402
 from tests.faults import points  # noqa: E402
 from tests.faults.bots import CHATS  # noqa: E402
 
 points.install()
+# Seconds in which a second SIGTERM is the first one told again.
+shutdown.ECHO = float(os.environ.get("SHUTDOWN_ECHO", shutdown.ECHO))
 
 application = ProtocolTypeRouter(
     {

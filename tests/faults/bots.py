@@ -13,7 +13,7 @@ from django.contrib.auth.models import Group
 from chatsessions import Chat, Message, context, spawn, user_session
 from chatsessions.exceptions import StoreUnavailable
 from chatsessions.handlers.chat import InterruptedTurn
-from tests.faults.points import strike
+from tests.faults.points import hold, strike
 
 ledger = Chat("ledger")
 
@@ -99,10 +99,10 @@ def block(data: float) -> None:
 
 
 @ledger.on_event("flush")
-async def flush(data: float) -> None:
-    """After ``data`` seconds insists on having stored what it says."""
+async def flush() -> None:
+    """Insists on having stored what it says; a test may hold it up before."""
     n = turn_number()
-    await asyncio.sleep(data)
+    await hold("flush")
     await count(n)
     try:
         await context.emitter.flush()
@@ -145,13 +145,13 @@ async def state_lost() -> None:
     await context.emitter.emit("state_lost", context.session.state_lost)
 
 
-#: Its start waits for something else first.
+#: Its start waits for something else first, which a test may hold up.
 loading = Chat("loading")
 
 
 @loading.on_session_load
 async def load() -> None:
-    await asyncio.sleep(0.3)
+    await hold("load")
 
 
 @loading.on_chat_start

@@ -9,6 +9,7 @@ commit that accepts an event, ``between-accept`` the one between its rows and th
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -40,7 +41,11 @@ LABELS: dict[str, Callable[[Change], Any]] = {
 
 
 def arm(folder: Path, point: str, content: str = "") -> None:
-    """Called by a test: strike at ``point``. ``content`` are the seconds of a ``delay-…``."""
+    """
+    Called by a test: strike at ``point``. ``content`` are the seconds of a ``delay-…``.
+
+    A ``hold-…`` does not disarm itself: see :func:`hold`.
+    """
     (folder / f"point-{point}").write_text(content)
 
 
@@ -66,6 +71,18 @@ def delay(point: str) -> None:
     seconds = _disarm(f"delay-{point}")
     if seconds is not None:
         time.sleep(float(seconds))
+
+
+async def hold(point: str) -> None:
+    """Wait, if ``hold-point`` is armed, until a test calls :func:`release`."""
+    path = Path(settings.DATA_DIR) / f"point-hold-{point}"
+    while path.exists():  # noqa: ASYNC110  # a file has no event
+        await asyncio.sleep(0.01)
+
+
+def release(folder: Path, point: str) -> None:
+    """Called by a test: disarm a ``hold-…``, so that who waits there goes on."""
+    (folder / f"point-{point}").unlink()
 
 
 def _countdown(point: str) -> bool:

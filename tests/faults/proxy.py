@@ -69,6 +69,11 @@ class Proxy:
         """Strike no more."""
         self.strikes_at = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing passes any more on the latest connection."""
+        return bool(self._lines) and self._lines[-1].silent
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             there, to_there = await asyncio.open_connection("127.0.0.1", self.port)

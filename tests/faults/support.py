@@ -57,7 +57,7 @@ async def exchange(client: Client, name: str = "message", data: Any = None) -> s
 
 async def died(client: Client, server: Server) -> None:
     """Wait until the server has killed itself, and the client's line is dead."""
-    await asyncio.to_thread(server.wait, 10)
+    await asyncio.to_thread(server.wait, 90)
     await client.closed()
 
 
@@ -80,7 +80,7 @@ async def struck(server: Server, point: str) -> None:
     await until(lambda: not (server.folder / f"point-{point}").exists())
 
 
-async def at_peace(client: Client, server: Server, *, seconds: float = 20.0) -> None:
+async def at_peace(client: Client, server: Server) -> None:
     """Wait until the session has nothing left to do, and the client has all of it."""
     assert client.session is not None
     session = client.session
@@ -94,7 +94,7 @@ async def at_peace(client: Client, server: Server, *, seconds: float = 20.0) -> 
             and row["head"] == client.received
         )
 
-    await until(is_at_peace, seconds=seconds)
+    await until(is_at_peace)
 
 
 def outcomes(client: Client, server: Server) -> dict[int, str]:

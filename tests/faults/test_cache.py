@@ -11,7 +11,7 @@ import pytest
 from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
 
-from .points import arm
+from .points import arm, release
 from .support import HASTY, assert_books, at_peace, at_rest, come_back, died, exchange, outcomes
 
 Serve = Callable[..., Server]
@@ -83,9 +83,11 @@ async def test_where_only_the_cache_has_it_a_failure_is_waited_for(
 async def test_a_cache_that_fails_for_too_long_is_told(serve: Serve, client_of: ClientOf) -> None:
     server = serve(**with_cache("cache", STORE_TIMEOUT=0.5))
     client = await client_of(server, "ledger").start()
-    await client.event("flush", 0.2)
+    arm(server.folder, "hold-flush")
+    await client.event("flush")
     await client.until({"type": "turn", "turn": 1, "status": "running"})
     switch(server, on=False)
+    release(server.folder, "hold-flush")
     await asyncio.sleep(0.9)
     await client.message("refused")
     error = await client.until({"type": "error", "n": 2})

@@ -14,7 +14,7 @@ import pytest
 from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
 
-from .points import arm
+from .points import arm, release
 from .support import (
     HASTY,
     FaultServer,
@@ -78,10 +78,12 @@ async def test_a_lock_beyond_the_timeout_is_told_and_nothing_is_lost(
 ) -> None:
     server = serve(chatsessions={"STORE_TIMEOUT": 1}, env=HASTY)
     client = await client_of(server, "ledger").start()
-    await client.event("flush", 0.3)
+    arm(server.folder, "hold-flush")
+    await client.event("flush")
     await client.until({"type": "turn", "turn": 1, "status": "running"})
     with server.database.locked():
         await client.message("while it is tried")
+        release(server.folder, "hold-flush")
         refused = await client.until({"type": "error", "n": 2})
         assert refused["code"] == "storage_unavailable"
         assert refused["retry_after"] > 0
@@ -157,12 +159,12 @@ async def test_a_server_that_starts_with_a_locked_database_asks_to_come_back(
 async def test_a_database_slower_than_the_hello_timeout_is_no_fault_of_the_client(
     serve: Serve, client_of: ClientOf
 ) -> None:
-    server = serve(chatsessions={"HELLO_TIMEOUT": 0.5})
+    server = serve(chatsessions={"HELLO_TIMEOUT": 3})
     client = await client_of(server, "ledger").start()
     await exchange(client)
     await client.left(server.database)
-    arm(server.folder, "delay-load", "1")
-    await client.resume()
+    arm(server.folder, "delay-load", "4")
+    await client.resume(timeout=90)
     await exchange(client)
     await assert_books(client, server, {1: "done", 2: "done"}, count=2)
     await at_rest(server, client)
@@ -272,12 +274,13 @@ async def test_a_session_deleted_while_its_turn_runs_has_ended(
     server: FaultServer, client_of: ClientOf
 ) -> None:
     client = await client_of(server, "ledger").start()
-    await client.event("wait", 0.3)
+    await client.event("wait", 180)
     await client.said("1 begins")
     assert client.session is not None
     key = UUID(client.session).hex
     server.database.execute("DELETE FROM chatsessions_sessionevent WHERE session_id = ?", key)
     server.database.execute("DELETE FROM chatsessions_chatsession WHERE id = ?", key)
+    await client.message("its commit finds out")
     await client.until({"type": "ended", "reason": "admin"})
     assert await client.closed() == 4503
     await at_rest(server, client)

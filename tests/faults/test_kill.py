@@ -11,7 +11,7 @@ from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
 from tests.support.sessions import until
 
-from .points import arm
+from .points import arm, release
 from .support import (
     FaultServer,
     assert_books,
@@ -194,9 +194,11 @@ async def test_a_start_that_a_crash_kept_from_beginning_is_not_forgotten(
     server: FaultServer, client_of: ClientOf
 ) -> None:
     """``on_session_load`` runs before it; the client was welcomed already."""
+    arm(server.folder, "hold-load")
     client = await client_of(server, "loading").start()
     server.kill()
     await client.closed()
+    release(server.folder, "hold-load")
     await come_back(client, server)
     await client.until(lambda frame: frame["type"] == "turn" and frame["turn"] == 0)
     await effect(client, server, "interrupted 0")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from websockets.exceptions import WebSocketException
 
 from tests.server.client import Client
 from tests.server.harness import Server
+from tests.support.sessions import until
 
 from .support import FaultServer, assert_books, at_peace, at_rest, counted, effects, outcomes
 
@@ -36,6 +37,16 @@ async def keep_talking(client: Client, source: random.Random, over: asyncio.Even
             await asyncio.sleep(0.02)
 
 
+async def get_on(clients: Sequence[Client]) -> None:
+    """Wait until every client has had another event accepted."""
+
+    def accepted() -> list[int]:
+        return [client.next_n - 1 - len(client.unaccepted) for client in clients]
+
+    before = accepted()
+    await until(lambda: all(now > then for now, then in zip(accepted(), before, strict=True)))
+
+
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_every_accepted_message_counts_once(
     seed: int, server: FaultServer, client_of: ClientOf
@@ -48,17 +59,18 @@ async def test_every_accepted_message_counts_once(
         for client in clients
     ]
     for _ in range(KILLS):
+        await get_on(clients)
         await asyncio.sleep(0.1 + source.random() * 0.4)
         await asyncio.to_thread(server.restart, how="kill")
-    await asyncio.sleep(0.3)
+    await get_on(clients)
     over.set()
     await asyncio.gather(*talks)
     total = 0
     for client in clients:
         await client.resume()
-        await at_peace(client, server, seconds=15)
+        await at_peace(client, server)
         total += await check(client, server)
-    assert total > 3 * KILLS
+    assert total > CLIENTS * KILLS
     await at_rest(server, *clients)
 
 

@@ -57,6 +57,18 @@ def cluster(module_cluster: Cluster) -> Cluster:
     return module_cluster
 
 
+@pytest.fixture(scope="module")
+def module_steady(module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters(chatsessions={"WORKER_STALE": 30})
+
+
+@pytest.fixture
+def steady(module_steady: Cluster) -> Cluster:
+    """As ``cluster``; but a worker that is late, on a busy machine, is not taken for dead."""
+    module_steady.refresh()
+    return module_steady
+
+
 @pytest.fixture
 def make_cluster(services: Services) -> Iterator[Callable[..., Cluster]]:
     """Clusters of a test's own: ``make_cluster(wired=True, chatsessions={…})``."""

@@ -18,6 +18,8 @@ from typing import Any, Literal
 from tests.server.harness import ROOT
 from tests.support.ports import free_port
 
+from .tab import PATIENCE
+
 APPLICATION = "tests.faults.cluster.app:application"
 SETTINGS = "tests.faults.cluster.settings"
 START_TIMEOUT = 120.0
@@ -202,7 +204,7 @@ class WorkerProcess:
     def inside(self) -> dict[str, Any]:
         """What it holds: live sessions, lines, tasks, threads, bytes."""
         url = f"http://127.0.0.1:{self.port}/inside/"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found
 

@@ -151,7 +151,7 @@ class Scenario:
         have an end, and nobody listens to a channel or is in a group but the workers themselves.
         """
         books, workers = self.cluster.books, self.cluster.workers
-        await until(lambda: not books.connected(), 10, "rows say connected")
+        await until(lambda: not books.connected(), what="rows say connected")
         for worker in workers:
             if worker.is_running:
                 await _until_empty(worker)

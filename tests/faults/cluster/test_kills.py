@@ -79,12 +79,12 @@ async def test_workers_on_other_machines_are_missed_by_their_heartbeat(
     await scenario.finish()
 
 
-async def test_a_rolling_restart_under_load(cluster: Cluster, play: Play) -> None:
+async def test_a_rolling_restart_under_load(steady: Cluster, play: Play) -> None:
     """Each worker is told to end (SIGTERM), and is started again, while everybody talks."""
-    scenario = play(cluster)
+    scenario = play(steady)
     tabs = await scenario.begin(6)
     async with talking(scenario, tabs):
-        for worker in cluster.workers:
+        for worker in steady.workers:
             await asyncio.sleep(0.3)
             worker.terminate()
             await asyncio.to_thread(worker.wait)

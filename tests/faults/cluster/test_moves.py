@@ -21,38 +21,49 @@ Play = Callable[..., Scenario]
 
 #: Two seconds are six messages and their answers: where a fifth is lost, or the machine is busy,
 #: now and then none of them is heard, and a worker that lives is given up.
-PATIENT = {"WORKER_STALE": 5}
+STEADY = {"WORKER_STALE": 30}
+#: For workers that are to be missed.
+MORTAL = {"WORKER_STALE": 5}
 LOSSES = {"losses": {"drop": 0.2}}
 #: The layers that are supported, and both losing.
 LAYERS: dict[str, dict[str, Any]] = {
-    "dropping pubsub": {"layer": "dropping pubsub", "cluster": LOSSES, "chatsessions": PATIENT},
-    "core": {"layer": "core", "chatsessions": PATIENT},
-    "pubsub": {"layer": "pubsub", "chatsessions": PATIENT},
-    "dropping core": {"layer": "dropping core", "cluster": LOSSES, "chatsessions": PATIENT},
+    "dropping pubsub": {"layer": "dropping pubsub", "cluster": LOSSES},
+    "core": {"layer": "core"},
+    "pubsub": {"layer": "pubsub"},
+    "dropping core": {"layer": "dropping core", "cluster": LOSSES},
 }
+Layered = Callable[..., Cluster]
 
 
 @pytest.fixture(scope="module")
-def layered(module_clusters: Callable[..., Cluster]) -> Callable[[str], Cluster]:
+def layered(module_clusters: Callable[..., Cluster]) -> Layered:
     """The pair of workers on a layer, both running; made when it is first asked for."""
-    made: dict[str, Cluster] = {}
+    made: dict[tuple[str, bool], Cluster] = {}
 
-    def find(layer: str) -> Cluster:
-        if layer not in made:
-            made[layer] = module_clusters(**LAYERS[layer])
-        made[layer].refresh()
-        return made[layer]
+    def find(layer: str, *, mortal: bool = False) -> Cluster:
+        key = layer, mortal
+        if key not in made:
+            patience = MORTAL if mortal else STEADY
+            made[key] = module_clusters(chatsessions=patience, **LAYERS[layer])
+        made[key].refresh()
+        return made[key]
 
     return find
 
 
 @pytest.fixture(params=LAYERS if LONG else ["dropping pubsub"])
-def pair(layered: Callable[[str], Cluster], request: pytest.FixtureRequest) -> Cluster:
+def pair(layered: Layered, request: pytest.FixtureRequest) -> Cluster:
     return layered(request.param)
 
 
+@pytest.fixture(params=LAYERS if LONG else ["dropping pubsub"])
+def mortal_pair(layered: Layered, request: pytest.FixtureRequest) -> Cluster:
+    """For an owner that dies or stands still, and is missed after some seconds."""
+    return layered(request.param, mortal=True)
+
+
 @pytest.fixture(params=LAYERS if LONG else ["dropping pubsub", "core"])
-def either(layered: Callable[[str], Cluster], request: pytest.FixtureRequest) -> Cluster:
+def either(layered: Layered, request: pytest.FixtureRequest) -> Cluster:
     """For what is to be known of both layers every day."""
     return layered(request.param)
 
@@ -162,28 +173,28 @@ async def test_a_newer_connection_to_another_worker_closes_the_older(
 
 
 async def test_the_owner_dies_while_it_works_for_a_client_elsewhere(
-    pair: Cluster, play: Play
+    mortal_pair: Cluster, play: Play
 ) -> None:
-    scenario = play(pair)
+    scenario = play(mortal_pair)
     tab, n = await busy_elsewhere(scenario, "slow", 30)
     waiting = await tab.message()
     await tab.until(lambda: tab.is_settled)
-    await asyncio.to_thread(pair.workers[0].kill)
+    await asyncio.to_thread(mortal_pair.workers[0].kill)
     assert await scenario.outcome(tab, n) == "interrupted"
     assert await scenario.outcome(tab, waiting) == "done"
     await scenario.finish()
 
 
 async def test_the_owner_pauses_while_it_works_for_a_client_elsewhere(
-    pair: Cluster, play: Play
+    mortal_pair: Cluster, play: Play
 ) -> None:
-    scenario = play(pair)
+    scenario = play(mortal_pair)
     tab, n = await busy_elsewhere(scenario, "slow", 30)
-    with pair.workers[0].paused():
+    with mortal_pair.workers[0].paused():
         assert await scenario.outcome(tab, n) == "interrupted"
         assert await scenario.outcome(tab, await tab.message()) == "done"
     assert tab.session is not None
-    await until(lambda: not pair.workers[0].inside()["live"], what="it holds on")
+    await until(lambda: not mortal_pair.workers[0].inside()["live"], what="it holds on")
     await scenario.finish()
 
 
@@ -271,9 +282,7 @@ async def test_somebody_outside_reaches_the_session_wherever_it_is(
     assert either.books.effects(session).count((0, "end")) == 1
 
 
-async def test_what_a_session_keeps_open_moves_with_it(
-    layered: Callable[[str], Cluster], play: Play
-) -> None:
+async def test_what_a_session_keeps_open_moves_with_it(layered: Layered, play: Play) -> None:
     """Each worker opens it, uses it and closes it, whether the session was busy or idle."""
     pair = layered("core")  # which loses nothing: no worker that lives is given up
     scenario = play(pair)
@@ -321,7 +330,7 @@ async def test_a_worker_whose_clock_is_ten_minutes_off(
     # Both ways at once shows as much as one by one: the database's clock is right.
     for here, there in ((0, 600), (0, -600), (600, -600)) if LONG else ((600, -600),):
         own = {"a": {"host": "here", "skew": here}, "b": {"host": "there", "skew": there}}
-        cluster = make_cluster(own=own)
+        cluster = make_cluster(own=own, chatsessions=STEADY)
         scenario = play(cluster)
         tab, n = await busy_elsewhere(scenario, "slow", 3.0)
         assert await scenario.outcome(tab, n) == "done"
