@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -83,7 +84,7 @@ def block() -> None:
     gate = gates[session] = threading.Event()
     user_session["blocked"] = "begun"
     Message("blocked").send()
-    gate.wait(30)
+    gate.wait(90)
     try:
         user_session["blocked"] = "over"
     except Exception as error:
@@ -97,7 +98,7 @@ async def unblock(data: str) -> None:
     gates.pop(data).set()
 
 
-#: What handlers that block wait for, by session.
+#: What handlers that block or stream wait for, by session.
 gates: dict[str, threading.Event] = {}
 
 
@@ -311,24 +312,38 @@ def busy_thread(data: int) -> None:
 
 @faulty.on_event("stream")
 async def stream(data: dict[str, Any]) -> None:
-    """``count`` tokens, ``pause`` seconds after each, with events between where ``mixed``."""
+    """
+    ``count`` tokens, ``pause`` seconds after each, with events between where ``mixed``.
+
+    Without a ``count`` it goes on until ``unblock``; with ``waits`` it waits for that behind its
+    first token.
+    """
+    gate = gates[str(context.session.id)] = threading.Event()
     message = Message()
-    for number in range(data["count"]):
+    for number in range(data["count"]) if "count" in data else itertools.count():
         await message.stream_token(f"{number} ")
         if data.get("mixed"):
             await context.emitter.emit("between", number)
         await asyncio.sleep(data.get("pause", 0))
+        while data.get("waits") and not gate.is_set():  # noqa: ASYNC110, RUF100  # no asyncio.Event
+            await asyncio.sleep(0.01)
+        if "count" not in data and gate.is_set():
+            break
     if data.get("close", True):
         await message.update()
 
 
 @faulty.on_event("stream_two")
-async def stream_two(data: int) -> None:
+async def stream_two() -> None:
+    """It goes on until ``unblock``."""
+    gate = gates[str(context.session.id)] = threading.Event()
     first, second = Message(), Message()
-    for number in range(data):
+    for number in itertools.count():
         await first.stream_token(f"a{number} ")
         await second.stream_token(f"b{number} ")
         await asyncio.sleep(0.01)
+        if gate.is_set():
+            break
     await second.update()
     await first.update()
 

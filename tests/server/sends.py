@@ -22,7 +22,7 @@ def _marked(message: Message) -> bool:
 
 def _slow(send: Send) -> Send:
     async def slow(message: Message) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await asyncio.sleep(0.02)
             await send(message)
 
@@ -31,9 +31,10 @@ def _slow(send: Send) -> Send:
 
 def _times_out(send: Send) -> Send:
     async def timed(message: Message) -> None:
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(90):
             if _marked(message):
-                await asyncio.Event().wait()
+                async with asyncio.timeout(0.1):
+                    await asyncio.Event().wait()
             await send(message)
 
     return timed

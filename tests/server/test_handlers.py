@@ -18,8 +18,8 @@ SECRET = "secret-of-the-server"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One whose abandoned handlers are given up soon."""
-    with running(chatsessions={"STOP_TIMEOUT": 0.6}) as found:
+    """One whose stopped handlers may take as long as they need."""
+    with running(chatsessions={"STOP_TIMEOUT": 90}) as found:
         yield found
 
 
@@ -39,7 +39,7 @@ async def goes_on(client: Client) -> None:
 
 async def what_was_seen(client: Client) -> list[str]:
     """The errors that a handler got after its turn was over, when it has got them."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(90):
         while True:
             since = client.here
             await client.event("seen")
@@ -196,8 +196,12 @@ async def test_what_a_handler_sends_while_it_cleans_up_arrives(
     await assert_whole(client, server.database)
 
 
-async def test_a_handler_that_will_not_stop_is_abandoned(client: Client, server: Server) -> None:
+async def test_a_handler_that_will_not_stop_is_abandoned(
+    start_server: Callable[..., Server], client_of: ClientOf
+) -> None:
     """What it still sends and sets is refused."""
+    server = start_server(chatsessions={"STOP_TIMEOUT": 0.6})
+    client = await client_of(server, "faulty").start()
     n = await client.event("stubborn")
     await client.said("stubborn begins")
     await client.stop()
@@ -331,12 +335,14 @@ async def test_a_handler_goes_on_without_its_client(client: Client, server: Serv
 
 
 async def test_a_client_that_comes_back_meets_the_running_turn(
-    client: Client, server: Server
+    server: Server, client: Client, client_of: ClientOf
 ) -> None:
-    n = await client.event("slow", 0.5)
-    await client.said("slow begins")
+    n = await client.event("block")
+    await client.said("blocked")
     await client.drop()
     assert (await client.resume())["turn"] == n
+    other = await client_of(server, "faulty").start()
+    await other.event("unblock", client.session)
     assert await client.outcome(n) == "done"
     await assert_whole(client, server.database)
 

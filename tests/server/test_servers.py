@@ -13,6 +13,8 @@ from .client import Client, assert_whole
 from .harness import Kind, Server, running
 from .sends import MARK
 
+#: With middleware around ``send``.
+SENDS = "tests.server.sends:application"
 KINDS = get_args(Kind)
 #: Those that are looked at every day, and the others.
 EACH = [
@@ -24,22 +26,23 @@ EACH = [
 @pytest.fixture(scope="module", params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One server of each kind, with middleware around ``send``."""
-    with running(
-        kind=request.param,
-        application="tests.server.sends:application",
-        chatsessions={"HEARTBEAT": 1},
-    ) as found:
+    with running(kind=request.param, application=SENDS) as found:
         yield found
+
+
+def client_with(server: Server, send: str = "") -> Client:
+    """A client whose connection has the ``send`` of that name around it, "" for none."""
+    query = f"?send={send}" if send else ""
+    return Client(server.url("faulty") + query, server.origin, bundles=True)
 
 
 @pytest.fixture
 async def client_by(server: Server) -> AsyncIterator[Callable[[str], Client]]:
-    """Makes clients whose connection has the ``send`` of that name around it, "" for none."""
+    """Makes clients as :func:`client_with`, which are closed at the test's end."""
     clients: list[Client] = []
 
     def make(send: str = "") -> Client:
-        query = f"?send={send}" if send else ""
-        clients.append(Client(server.url("faulty") + query, server.origin, bundles=True))
+        clients.append(client_with(server, send))
         return clients[-1]
 
     yield make
@@ -57,12 +60,12 @@ async def test_a_conversation_is_whole(server: Server, client_by: ClientBy) -> N
     for number in range(20):
         await client.message(f"message {number}")
     streaming = await client.event("stream", {"count": 50, "pause": 0.001})
-    await client.settled(20)
+    await client.settled()
     assert client.outcomes[streaming] == "done"
     await client.drop()
     await client.resume()
     await client.message("again")
-    await client.settled(10)
+    await client.settled()
     await assert_whole(client, server.database)
 
 
@@ -72,8 +75,8 @@ async def test_a_slow_send_holds_up_nobody_else(server: Server, client_by: Clien
     for number in range(20):
         await slow.message(f"slow {number}")
         await other.message(f"other {number}")
-    await other.settled(20)
-    await slow.settled(30)
+    await other.settled()
+    await slow.settled()
     for client in (slow, other):
         await assert_whole(client, server.database)
 
@@ -90,8 +93,8 @@ async def test_a_send_that_fails_closes_its_own_connection_with_a_reason_in_the_
     await failing.message(MARK)
     for number in range(20):
         await other.message(f"message {number}")
-    await other.settled(20)
-    assert await failing.closed(10) == 4000
+    await other.settled()
+    assert await failing.closed() == 4000
     [line] = [line for line in server.log().splitlines() if reason in line and "sent" in line]
     assert "websocket.send" in line
     failing.url = other.url
@@ -103,15 +106,19 @@ async def test_a_send_that_fails_closes_its_own_connection_with_a_reason_in_the_
 
 
 @pytest.mark.slow
-async def test_a_send_that_never_returns_is_given_up(server: Server, client_by: ClientBy) -> None:
-    hanging = await client_by("hangs").start()
-    other = await client_by().start()
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_send_that_never_returns_is_given_up(
+    kind: Kind, start_server: Callable[..., Server]
+) -> None:
+    server = start_server(kind=kind, application=SENDS, chatsessions={"HEARTBEAT": 3})
+    hanging = await client_with(server, "hangs").start()
+    other = await client_with(server).start()
     await hanging.message(MARK)
     for number in range(20):
         await other.message(f"message {number}")
-    await other.settled(20)
+    await other.settled()
     # Nothing comes and the client says nothing: closed for silence, and then left.
-    assert await hanging.closed(20) is not None
+    assert await hanging.closed() is not None
     session = hanging.session or ""
     await until(lambda: server.database.session(session)["status"] == "away")
     hanging.url = other.url
@@ -119,6 +126,7 @@ async def test_a_send_that_never_returns_is_given_up(server: Server, client_by: 
     await hanging.caught_up()
     for client in (hanging, other):
         await assert_whole(client, server.database)
+        await client.close()
 
 
 @pytest.mark.parametrize("kind", EACH)
@@ -128,15 +136,15 @@ async def test_sigterm_ends_the_server_and_nothing_is_lost(
     server = start_server(kind=kind)
     client = await Client.of(server, "faulty").start()
     await client.message("before")
-    await client.settled(10)
+    await client.settled()
     server.terminate(wait=False)
     # Hypercorn and granian begin to cut connections at once, and the close may come too late.
     expected = (4000,) if kind in ("daphne", "uvicorn") else (4000, 1001, 1006, 1011, 1012)
-    assert await client.closed(10) in expected
+    assert await client.closed() in expected
     server.wait()
     server.start()
     await client.resume()
     await client.message("after")
-    await client.settled(10)
+    await client.settled()
     await assert_whole(client, server.database)
     await client.close()

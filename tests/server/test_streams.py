@@ -22,9 +22,21 @@ async def client(request: pytest.FixtureRequest, server: Server, client_of: Clie
     return found
 
 
+@pytest.fixture
+async def other(server: Server, client_of: ClientOf) -> Client:
+    """A client of another session; it ends a stream that goes on until ``unblock``."""
+    return await client_of(server, "faulty").start()
+
+
 def text(count: int) -> str:
     """What a stream of so many tokens says."""
     return "".join(f"{number} " for number in range(count))
+
+
+def count_told(client: Client) -> int:
+    """How many tokens of its stream a client was told, one by one or as the text so far."""
+    last = [frame for frame in client.told if frame["type"] in ("stream", "token")][-1]
+    return int(last["index"]) + (last["type"] == "token")
 
 
 async def test_the_tokens_make_up_the_message(client: Client, server: Server) -> None:
@@ -55,41 +67,30 @@ async def test_tokens_keep_their_place_between_events(client: Client, server: Se
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("received", [None, 0])
 async def test_a_resume_in_mid_stream_goes_on_where_the_stream_is(
-    client: Client, server: Server, mixed: bool, received: int | None
+    client: Client, other: Client, server: Server, mixed: bool, received: int | None
 ) -> None:
     """Again and again, at whatever moment; also with events that are just being stored."""
-    n = await client.event("stream", {"count": 300, "pause": 0.003, "mixed": mixed})
+    n = await client.event("stream", {"pause": 0.003, "mixed": mixed})
     await client.until({"type": "token"})
-    resumes = 0
-    while n not in client.outcomes and resumes < 25:
+    for _ in range(6):
         await client.drop()
         since = client.here
         welcome = await client.resume(received=client.received if received is None else received)
-        if welcome["turn"] != n:
-            break
-        await client.until(
-            lambda frame: frame["type"] == "stream" or frame.get("name") == "message_update",
-            since=since,
-        )
+        assert welcome["turn"] == n
+        await client.until({"type": "stream"}, since=since)
         await asyncio.sleep(0.013)
-        resumes += 1
-    await client.until(
-        lambda frame: (
-            frame["type"] == "event"
-            and frame["name"] == "message_update"
-            and frame["data"]["content"] == text(300)
-        )
-    )
-    assert resumes > 5
+    await other.event("unblock", client.session)
+    assert await client.outcome(n) == "done"
+    assert client.event_frames("message_update")[-1]["data"]["content"] == text(count_told(client))
     await assert_whole(client, server.database)
 
 
 async def test_a_stream_is_met_as_it_is_by_another_device(
-    server: Server, client_of: ClientOf
+    other: Client, server: Server, client_of: ClientOf
 ) -> None:
     cookie = server.login("streamer")
     first = await client_of(server, "faulty", cookie=cookie).start()
-    await first.event("stream", {"count": 100, "pause": 0.005})
+    n = await first.event("stream", {"pause": 0.005})
     await first.until({"type": "token", "index": 20})
     second = client_of(server, "faulty", cookie=cookie)
     second.session = first.session
@@ -98,7 +99,9 @@ async def test_a_stream_is_met_as_it_is_by_another_device(
     stream = await second.until({"type": "stream"})
     assert stream["index"] > 20
     assert stream["content"] == text(stream["index"])
-    await second.said(text(100))
+    await other.event("unblock", second.session)
+    assert await second.outcome(n) == "done"
+    assert second.contents[-1] == text(count_told(second))
     await assert_whole(second, server.database)
 
 
@@ -145,15 +148,17 @@ async def test_a_stream_whose_handler_raises_is_closed(client: Client, server: S
     await assert_whole(client, server.database)
 
 
-async def test_two_streams_at_a_time(client: Client, server: Server) -> None:
-    n = await client.event("stream_two", 30)
+async def test_two_streams_at_a_time(client: Client, other: Client, server: Server) -> None:
+    n = await client.event("stream_two")
     await client.until({"type": "token", "index": 5})
     await client.drop()
     await client.resume()
-    assert len({frame["message"] for frame in client.of_type("stream")}) in (0, 2)
+    await until(lambda: len({frame["message"] for frame in client.of_type("stream")}) == 2)
+    await other.event("unblock", client.session)
     assert await client.outcome(n) == "done"
-    assert len({frame["message"] for frame in client.of_type("stream")}) == 2
-    expected = ["".join(f"{name}{number} " for number in range(30)) for name in "ab"]
+    assert len(client.of_type("stream")) == 2
+    count = count_told(client)
+    expected = ["".join(f"{name}{number} " for number in range(count)) for name in "ab"]
     assert client.contents[1:] == expected
     await assert_whole(client, server.database)
 
