@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from channels.exceptions import DenyConnection
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 
 from chatsessions import (
@@ -36,6 +35,7 @@ from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.signals import session_connected, session_started
 from chatsessions.workers.worker import Worker as RunningWorker
 
+from .support.communicator import Communicator
 from .support.database import another_connection, failing
 from .support.sessions import connected, eventually, until
 from .support.storage import SpyCache
@@ -69,7 +69,7 @@ class Counter(SessionConsumer):
         user_session["code"] = code
 
 
-class Socket(WebsocketCommunicator):
+class Socket(Communicator):
     """A client; the first frame tells it how to come back."""
 
     session = token = ""
@@ -684,7 +684,7 @@ async def test_a_connection_that_is_denied(worker: RunningWorker, chat: Chat) ->
 
 async def refusal(client: Socket) -> Any:
     """The close of a connection whose ``connect`` never ran."""
-    accepted, _ = await client.connect(timeout=10)
+    accepted, _ = await client.connect()
     assert accepted  # a browser would not see the code of a refused handshake
     return await client.receive_output()
 

@@ -507,7 +507,8 @@ async def test_a_server_that_breaks_the_protocol(chat_communicator: Any) -> None
     async def babble(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": "{}"})
-        await asyncio.sleep(3600)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
 
     with pytest.raises(ChatAssertionError, match=r"breaks the protocol: .*missing.*type"):
         await chat_communicator(babble, PATH).__aenter__()
