@@ -553,7 +553,7 @@ async def test_a_logout_by_channels_is_noticed_soon(
 ) -> None:
     """Its signal does not say whose login it was, and comes before the end of the session."""
     settings.CHATSESSIONS = {"REVALIDATE_SECONDS": NEVER}
-    monkeypatch.setattr("chatsessions.auth.logins.LOGOUT_TAKES", 0.2)
+    monkeypatch.setattr("chatsessions.auth.logins.LOGOUT_TAKES", 3)
     async with visit(chat, user=ada) as tab, visit(chat, user=ada) as phone:
         cookie = str(tab._login)
         [login] = [one for one in get_worker().logins._logins if str(one.session_key) in cookie]
@@ -864,6 +864,7 @@ async def test_connections_are_looked_at_together(
 
     monkeypatch.setattr("chatsessions.auth.logins.look_again", look)
     async with visit(chat, user=ada), visit(chat, user=ada), visit(chat, user=eve):
+        await until(lambda: 3 in looked)
         looked.clear()
         await until(lambda: len(looked) >= 2)
         assert set(looked) == {3}
