@@ -17,6 +17,7 @@ from django.test import TransactionTestCase, override_settings
 from django.urls import set_script_prefix
 
 from chatsessions.handlers.chat import Chat, _chats, resolve_chat
+from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import Worker
 
 from . import services
@@ -78,6 +79,14 @@ def fast_teardown() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """On a machine that is busy with other tests an answer takes as long as it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ChatCommunicator.__init__.__kwdefaults__, "timeout", 60.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def script_prefix() -> None:
     """No prefix is left from a request of another test: Django keeps the last one's."""
@@ -121,6 +130,7 @@ def cache(settings: Settings) -> Iterator[type[SpyCache]]:
     SpyCache.calls.clear()
     SpyCache.asked.clear()
     SpyCache.timeouts.clear()
+    SpyCache.touched.clear()
     SpyCache("tests.spy", {}).clear()
 
 

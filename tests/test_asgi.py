@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 from django.urls import path
@@ -16,21 +15,23 @@ from chatsessions.consumers import ChatConsumer
 from chatsessions.protocol.frames import SUBPROTOCOL
 from chatsessions.testing.failures import server_log
 
+from .support.communicator import Communicator
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def connects(application: Any, address: str, origin: str = "http://testserver") -> bool:
     """Whether the websocket is accepted."""
-    line = WebsocketCommunicator(
+    line = Communicator(
         application,
         address,
         headers=[(b"origin", origin.encode()), (b"host", b"testserver")],
         subprotocols=[SUBPROTOCOL],
     )
     try:
-        return (await line.connect(timeout=10))[0]
+        return (await line.connect())[0]
     finally:
-        await line.disconnect(timeout=10)
+        await line.disconnect()
 
 
 async def test_chats_are_named_by_path_by_object_and_by_application(chat: Chat) -> None:
@@ -80,10 +81,10 @@ async def test_an_origin_that_is_no_url_is_refused_with_one_line(
 
 
 async def test_a_client_without_an_origin_is_refused_and_the_log_says_why(chat: Chat) -> None:
-    line = WebsocketCommunicator(get_chat_application({"ws/": chat}), "/ws/")
+    line = Communicator(get_chat_application({"ws/": chat}), "/ws/")
     with server_log() as records:
-        assert not (await line.connect(timeout=10))[0]
-        await line.disconnect(timeout=10)
+        assert not (await line.connect())[0]
+        await line.disconnect()
     [record] = records
     assert "without an Origin was refused (403)" in record.getMessage()
 

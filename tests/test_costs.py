@@ -78,7 +78,7 @@ class Line:
         self._in.put_nowait({"type": "websocket.receive", "text": text})
 
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while not any(map(condition, self.sent)):
                 self._news.clear()
                 await self._news.wait()
@@ -179,9 +179,14 @@ async def counting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 @pytest.fixture(autouse=True)
-def _steady(monkeypatch: pytest.MonkeyPatch, cache: type[SpyCache]) -> None:
-    """Old database connections are looked at once a second; here only by the first message."""
+def _steady(monkeypatch: pytest.MonkeyPatch, settings: Settings, cache: type[SpyCache]) -> None:
+    """
+    Nothing comes in between.
+
+    Old database connections are looked at once a second; here only by the first message.
+    """
     monkeypatch.setattr(host_module, "LOOK_INTERVAL", 3600.0)
+    settings.CHATSESSIONS = {"WORKER_HEARTBEAT": 3600, "WORKER_STALE": 7201}
 
 
 @asynccontextmanager
@@ -310,7 +315,7 @@ async def weighing(worker: Worker) -> AsyncIterator[Written]:
 async def test_a_message_that_changes_little_of_much_encodes_little_and_writes_much(
     worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch, settings: Settings, kept_in: str
 ) -> None:
-    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
+    settings.CHATSESSIONS |= {"USER_SESSION_STORE": kept_in}
     much = ["x" * 1021 for _ in range(1000)]
 
     @counter.on_event("hoard")

@@ -41,7 +41,6 @@ import django
 import msgspec
 import pytest
 from asgiref.sync import sync_to_async
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_out
@@ -74,6 +73,7 @@ from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 
 from . import services
 from .server.client import Client
+from .support.communicator import Communicator
 from .support.sessions import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -922,7 +922,7 @@ async def test_what_asking_says() -> None:
 @conversation
 async def test_the_consumer_of_handlers() -> None:
     guestbook = page_module("handlers").guestbook
-    line = WebsocketCommunicator(guestbook, "/")
+    line = Communicator(guestbook, "/")
     try:
         await line.connect()
         first = await line.receive_json_from()
@@ -930,7 +930,7 @@ async def test_the_consumer_of_handlers() -> None:
         await line.send_to("I was here")
         assert await line.receive_json_from() == {"lines": 1}
         await line.disconnect()
-        line = WebsocketCommunicator(guestbook, f"/?{urlencode(first)}")
+        line = Communicator(guestbook, f"/?{urlencode(first)}")
         await line.connect()
         assert (await line.receive_json_from())["resumed"]
         await line.send_to("Me too")

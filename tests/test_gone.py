@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 
 from chatsessions import Chat, Message
 from chatsessions.consumers import ChatConsumer
@@ -15,6 +14,7 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.protocol.frames import SUBPROTOCOL
 
+from .support.communicator import Communicator
 from .support.sessions import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -23,9 +23,9 @@ HELLO = {"type": "hello", "session": None, "token": None}
 EVENT = {"type": "event", "n": 1, "name": "message", "data": {"content": "one"}}
 
 
-async def line(consumer: type[ChatConsumer], chat: Chat) -> WebsocketCommunicator:
+async def line(consumer: type[ChatConsumer], chat: Chat) -> Communicator:
     """A connection that is accepted and has said nothing."""
-    found = WebsocketCommunicator(consumer.as_asgi(chat=chat), "/", subprotocols=[SUBPROTOCOL])
+    found = Communicator(consumer.as_asgi(chat=chat), "/", subprotocols=[SUBPROTOCOL])
     assert await found.connect() == (True, SUBPROTOCOL)
     return found
 

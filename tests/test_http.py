@@ -706,15 +706,15 @@ async def test_the_rate_limit_is_that_of_the_session(
     worker: Worker, counter: Chat, settings: Settings
 ) -> None:
     """Also where the session is let go after each request."""
-    settings.CHATSESSIONS = {"EVENT_BURST": 3, "EVENTS_PER_SECOND": 0.5}
+    settings.CHATSESSIONS = {"EVENT_BURST": 3, "EVENTS_PER_SECOND": 0.0001}
     api = Api()
     for text in ("a", "b", "c"):
         await api.say(text)
     await until(lambda: not worker.live)
     response = await api.post("d")
     assert (response.status_code, response.told["error"]) == (429, "rate_limited")
-    assert 0 < response.told["retry_after"] <= 2
-    assert response.headers["Retry-After"] in ("1", "2")
+    assert 0 < response.told["retry_after"] <= 10_000
+    assert 0 < int(response.headers["Retry-After"]) <= 10_000
     assert await SessionEvent.objects.filter(n__isnull=False).acount() == 3
     assert texts(await Api().say("e")) == ["hello", "1: e"]
 
@@ -789,14 +789,16 @@ async def test_a_session_that_lives_in_another_process(worker: Worker, counter: 
 async def test_a_store_that_takes_nothing(
     worker: Worker, counter: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.2}
     api, key = Api(), str(uuid4())
     await api.say("a")
+    await worker.journal.settled()
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.2}
     with failing():
         response = await api.post("b", id=key)
         assert (response.status_code, response.told["error"]) == (503, "storage_unavailable")
         response = await api.post("c")
         assert response.status_code == 503
+        settings.CHATSESSIONS = {}
     await until(lambda: not worker.live)
     assert texts(await api.say("b", id=key)) == ["2: b"]
     assert texts(await api.say("d")) == ["3: d"]
@@ -861,8 +863,13 @@ async def test_patience(worker: Worker, chat: Chat, urls: list[URLPattern]) -> N
     response = await api.post("x")
     assert response.status_code == 202
     assert response.told["turn"]["status"] == "running"
-    assert texts(response.told) == ["begun"]
-    assert (await api.get()).json()["turn"]["turn"] == 1
+    assert texts(response.told) in ([], ["begun"])  # as far as it is within that time
+
+    async def has_begun() -> bool:
+        told = (await api.get()).json()
+        return told["turn"]["turn"] == 1 and "begun" in texts(told)
+
+    await eventually(has_begun)
     go.set()
     await until(lambda: not worker.live)
 

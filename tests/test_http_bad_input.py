@@ -277,16 +277,16 @@ async def test_a_role_is_not_read_once_over_http(worker: Worker, chat: Chat) -> 
 async def test_a_thousand_requests_at_once_are_each_handled_once_or_told_to_come_again(
     worker: Worker, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"EVENTS_PER_SECOND": 5, "EVENT_BURST": 50}
+    settings.CHATSESSIONS = {"EVENTS_PER_SECOND": 0.0001, "EVENT_BURST": 50}
     api = Api()
     await api.post(name="count", data=-1)
     answers = await asyncio.gather(*(api.post(name="count", data=n) for n in range(1000)))
     codes = [answer.status_code for answer in answers]
     assert set(codes) == {200, 429}
     taken = [n for n, code in enumerate(codes) if code == 200]
-    assert 40 <= len(taken) < 200
+    assert 40 <= len(taken) <= 50
     refusal = answers[codes.index(429)]
-    assert float(refusal.headers["Retry-After"]) > 0
+    assert 0 < float(refusal.headers["Retry-After"]) <= 10_000
     row = await ChatSession.objects.aget()
     events = SessionEvent.objects.filter(session=row, name="count")
     assert sorted([event.data async for event in events]) == [-1, *taken]

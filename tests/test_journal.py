@@ -41,6 +41,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SESSIONS = ChatSession._meta.db_table
 EVENTS = SessionEvent._meta.db_table
+#: No statement of a heartbeat comes between those that a test counts.
+NO_HEARTBEAT = {"WORKER_HEARTBEAT": 3600, "WORKER_STALE": 7201}
 
 
 @pytest.fixture
@@ -156,8 +158,9 @@ async def test_a_journal_cancelled_before_it_began_begins_again(
 
 
 async def test_many_sessions_share_one_transaction_and_one_cache_call(
-    cache: type[SpyCache], worker: RunningWorker, chat: Chat
+    cache: type[SpyCache], worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
+    settings.CHATSESSIONS = NO_HEARTBEAT
     clients = await open_many(worker, chat, 30)
     statements = await record_statements(worker)
     cache.calls.clear()
@@ -180,9 +183,13 @@ async def test_many_sessions_share_one_transaction_and_one_cache_call(
 async def test_new_sessions_share_batches(worker: RunningWorker, chat: Chat) -> None:
     """A storm of connections is a few transactions."""
     await worker.start()
-    batches = worker.journal.batches
-    clients = await open_many(worker, chat, 100)
-    assert worker.journal.batches - batches <= 5
+    journal = worker.journal
+    batches = journal.batches
+    with locked():
+        opening = asyncio.create_task(open_many(worker, chat, 100))
+        await until(lambda: len({*journal._noted, *journal._writing}) == 100)
+    clients = await opening
+    assert journal.batches - batches <= 5
     assert await ChatSession.objects.connected().acount() == len(clients) == 100
 
 
@@ -203,7 +210,10 @@ async def test_what_comes_while_it_writes_is_the_next_batch(
     assert await SessionEvent.objects.acount() == 1 + 5 * 19
 
 
-async def test_an_idle_journal_costs_nothing(worker: RunningWorker, chat: Chat) -> None:
+async def test_an_idle_journal_costs_nothing(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = NO_HEARTBEAT
     (client,) = await open_many(worker, chat, 1)
     statements = await record_statements(worker)
     client.live.log.note()
@@ -310,7 +320,6 @@ async def test_a_failing_commit_is_tried_again_with_back_off(
 async def test_a_store_that_stays_away_is_told_and_nothing_is_lost(
     worker: RunningWorker, chat: Chat, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.2}
     ran: list[int] = []
 
     @chat.on_event("work")
@@ -318,20 +327,22 @@ async def test_a_store_that_stays_away_is_told_and_nothing_is_lost(
         ran.append(data)
 
     client, other = await open_many(worker, chat, 2)
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.2}
     with failing():
         with pytest.raises(StoreUnavailable) as raised:
             await change(client.live, 1)
         assert raised.value.seconds == 0.2
         assert isinstance(worker.journal.failure, StoreUnavailable)
         # Who comes later hears of it at once.
+        settings.CHATSESSIONS = {"STORE_TIMEOUT": 3600}
         with pytest.raises(StoreUnavailable):
-            await asyncio.wait_for(change(other.live, 2), 0.1)
+            await asyncio.wait_for(change(other.live, 2), 60)
         # An event is not accepted, and may be sent again.
         with pytest.raises(FrameError) as refused:
             client.send("work", 1)
         assert (refused.value.code, refused.value.n) == ("storage_unavailable", 1)
         assert refused.value.retry_after is not None
-        await asyncio.wait_for(change(client.live, 3, flush=False), 0.1)
+        await asyncio.wait_for(change(client.live, 3, flush=False), 60)
     await until(lambda: worker.journal.failure is None)
     await flush(client.live)
     await flush(other.live)
@@ -440,8 +451,6 @@ async def test_a_disk_that_is_full_passes(worker: RunningWorker, chat: Chat) -> 
 async def test_an_event_that_waits_for_the_store_is_told_so(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
-
     @chat.on_event("work")
     async def work() -> None:
         await context.emitter.emit("worked")
@@ -451,11 +460,13 @@ async def test_an_event_that_waits_for_the_store_is_told_so(
     def told() -> list[frames.Error]:
         return [frame for frame in client.frames if isinstance(frame, frames.Error)]
 
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     with failing():
         n = client.send("work")
         await until(told)
         assert {(error.code, error.n) for error in told()} == {("storage_unavailable", n)}
         assert (client.outcomes, client.log) == ({}, [])
+        settings.CHATSESSIONS = {}
     assert await client.outcome(n) == "done"
     assert [entry.seq for entry in client.log] == [1, 2]
 
@@ -463,7 +474,6 @@ async def test_an_event_that_waits_for_the_store_is_told_so(
 async def test_a_turn_whose_flush_fails_has_failed(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     go = asyncio.Event()
 
     @chat.on_event("work")
@@ -475,10 +485,12 @@ async def test_a_turn_whose_flush_fails_has_failed(
     (client,) = await open_many(worker, chat, 1)
     n = client.send("work")
     await until(lambda: client.live.turns.job and client.live.turns.job.started)
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     with failing():
         go.set()
         await until(lambda: client.live.turns.job is None)
         assert client.outcomes == {}
+        settings.CHATSESSIONS = {}
     assert await client.outcome(n) == "failed"
     assert await state_of(client.live) == {"kept": True}
 
@@ -559,14 +571,15 @@ async def test_a_session_with_too_much_uncommitted_waits(
 async def test_a_waiting_emit_hears_of_a_store_that_stays_away(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 2, "STORE_TIMEOUT": 0.1}
     (client,) = await open_many(worker, chat, 1)
     emitter = client.live.context(None).emitter
+    settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 2, "STORE_TIMEOUT": 0.1}
     with failing():
         for number in range(2):
             await emitter.emit("number", number)
         with pytest.raises(StoreUnavailable):
             await emitter.emit("number", 2)
+        settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 2}
     await until(lambda: worker.journal.failure is None)
     await flush(client.live)
     # What was emitted is kept, also where the emit had to say that it is not stored.
@@ -592,14 +605,15 @@ async def test_a_full_journal_makes_everybody_wait(
 async def test_a_full_journal_and_a_store_that_stays_away(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 3, "STORE_TIMEOUT": 0.1}
     (client,) = await open_many(worker, chat, 1)
     emitter = client.live.context(None).emitter
+    settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 3, "STORE_TIMEOUT": 0.1}
     with failing():
         for number in range(2):
             await emitter.emit("number", number)
         with pytest.raises(StoreUnavailable):
             await emitter.emit("number", 2)
+        settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 3}
     await until(lambda: worker.journal.failure is None)
     await flush(client.live)
     assert [data for _, data in await log_of(client.live)] == [0, 1, 2]
@@ -669,12 +683,13 @@ async def test_a_poisoned_row_and_a_store_that_fails_in_between(
 
 
 async def test_tables_that_are_flushed_under_a_running_server_refuse_nobody(
-    worker: RunningWorker, chat: Chat
+    worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
     """The worker's row is gone, which sessions refer to: it is made again, at once."""
+    settings.CHATSESSIONS = NO_HEARTBEAT
     (gone,) = await open_many(worker, chat, 1)
     await sync_to_async(call_command)("flush", verbosity=0, interactive=False)
-    client = await asyncio.wait_for(Client.open(worker, chat), 3)
+    client = await asyncio.wait_for(Client.open(worker, chat), 60)
     await change(client.live, 1)
     row = await ChatSession.objects.aget(pk=client.live.id)
     assert row.worker_id == worker.id

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack, logout
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth import user_logged_out
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
@@ -36,6 +35,7 @@ from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.testing.transport import login_cookie
 from chatsessions.workers.worker import Worker, get_worker
 
+from .support.communicator import Communicator
 from .support.sessions import eventually, until
 
 if TYPE_CHECKING:
@@ -553,7 +553,7 @@ async def test_a_logout_by_channels_is_noticed_soon(
 ) -> None:
     """Its signal does not say whose login it was, and comes before the end of the session."""
     settings.CHATSESSIONS = {"REVALIDATE_SECONDS": NEVER}
-    monkeypatch.setattr("chatsessions.auth.logins.LOGOUT_TAKES", 0.2)
+    monkeypatch.setattr("chatsessions.auth.logins.LOGOUT_TAKES", 3)
     async with visit(chat, user=ada) as tab, visit(chat, user=ada) as phone:
         cookie = str(tab._login)
         [login] = [one for one in get_worker().logins._logins if str(one.session_key) in cookie]
@@ -648,9 +648,7 @@ async def test_a_lost_login_comes_back_as_somebody_else(chat: Chat, ada: User, s
 
 async def test_a_login_lost_before_hello_gets_no_session(chat: Chat, ada: User) -> None:
     [cookie] = await login_cookie(ada)
-    line = WebsocketCommunicator(
-        AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat)), "/", headers=[cookie]
-    )
+    line = Communicator(AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat)), "/", headers=[cookie])
     try:
         await line.connect()
         client = AsyncClient()
@@ -866,6 +864,7 @@ async def test_connections_are_looked_at_together(
 
     monkeypatch.setattr("chatsessions.auth.logins.look_again", look)
     async with visit(chat, user=ada), visit(chat, user=ada), visit(chat, user=eve):
+        await until(lambda: 3 in looked)
         looked.clear()
         await until(lambda: len(looked) >= 2)
         assert set(looked) == {3}
@@ -924,7 +923,7 @@ class CommandServer(SessionConsumer):
 async def desk(consumer: type[SessionConsumer], user: User | None, **rules: Any) -> Any:
     cookies = [] if user is None else await login_cookie(user)
     application = AuthMiddlewareStack(consumer.as_asgi(**rules))
-    return WebsocketCommunicator(application, "/", headers=cookies)
+    return Communicator(application, "/", headers=cookies)
 
 
 async def test_a_consumer_of_ones_own_asks_for_login_permission_and_authorize(ada: User) -> None:

@@ -496,13 +496,14 @@ async def test_a_message_that_is_sent_in_another_session_too_is_a_new_one_there(
 async def test_a_store_that_stays_away(
     worker: RunningWorker, chat: Chat, way: Way, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     client = await Client.open(worker, chat)
     await worker.journal.settled()
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     with failing():
         with pytest.raises(StoreUnavailable):
             await visit(way, client.live.id, visited)
         assert client.live.holders == 0
+        settings.CHATSESSIONS = {}
     await until(lambda: worker.journal.failure is None)
     await worker.journal.settled()
     assert await state_of(client.live) == {"visits": 1}
@@ -513,14 +514,15 @@ async def test_what_is_set_while_a_release_cannot_be_stored_is_stored_with_it(
     worker: RunningWorker, chat: Chat, way: Way, settings: Settings
 ) -> None:
     """A tab was closed while the database was away, and a block came for its session."""
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     client = await Client.open(worker, chat)
     await worker.journal.settled()
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     with failing():
         client.leave()
         await until(lambda: not client.live.log.is_noted)
         with pytest.raises(StoreUnavailable):
             await visit(way, client.live.id, visited)
+        settings.CHATSESSIONS = {}
     await until(lambda: not worker.live)
     assert await state_of(client.live) == {"visits": 1}
 
@@ -913,7 +915,7 @@ def tidied() -> Iterator[None]:
     yield
     for loop, left in list(_workers.items()):
         left.threads._writer.shutdown()
-        left.threads._reader.shutdown()
+        left.threads._readers.shutdown()
         del _workers[loop]
 
 

@@ -26,7 +26,7 @@ from chatsessions.workers.calls import RemoteBlock
 from chatsessions.workers.worker import Worker, _workers
 
 from .support.database import failing
-from .support.layer import LossyLayer
+from .support.layer import LossyLayer, impatient
 from .support.sessions import Client, until
 from .test_outside_remote import owned
 from .test_remote import two_workers
@@ -55,13 +55,6 @@ def chat() -> Chat:
         await Message("hello").send()
 
     return chat
-
-
-@pytest.fixture
-def impatient(settings: Any) -> None:
-    """An owner that gives no sign is given up after a second, and is not dead."""
-    times = {"WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2}
-    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
 
 
 @contextmanager
@@ -93,7 +86,6 @@ async def texts(client: Client) -> list[str]:
 
 @pytest.mark.parametrize("lost", ["command", "answer"])
 @pytest.mark.parametrize("given_up_by", ["itself", "a timeout"])
-@pytest.mark.usefixtures("impatient")
 async def test_what_the_owner_did_not_confirm_is_sent_again_and_done_once(
     chat: Chat, lost: str, given_up_by: str
 ) -> None:
@@ -104,15 +96,16 @@ async def test_what_the_owner_did_not_confirm_is_sent_again_and_done_once(
         with calling_from(second):
             async with session_context(client.live.id):
                 user_session["kept"] = 1
-                await Message("first").send()
-                layer.deaf = {(first if lost == "command" else second).rpc.channel}
-                if given_up_by == "itself":
-                    with pytest.raises(OwnerUnreachable, match="gives no sign"):
-                        await context.emitter.flush()
-                else:
-                    with pytest.raises(TimeoutError):
-                        async with asyncio.timeout(0.2):
+                with impatient():
+                    await Message("first").send()
+                    layer.deaf = {(first if lost == "command" else second).rpc.channel}
+                    if given_up_by == "itself":
+                        with pytest.raises(OwnerUnreachable, match="gives no sign"):
                             await context.emitter.flush()
+                    else:
+                        with pytest.raises(TimeoutError):
+                            async with asyncio.timeout(0.2):
+                                await context.emitter.flush()
                 await Message("second").send()
                 layer.deaf = set()
                 await context.emitter.flush()
@@ -123,7 +116,6 @@ async def test_what_the_owner_did_not_confirm_is_sent_again_and_done_once(
         assert dict(client.live.user_session) == {"kept": 2}
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_what_was_not_confirmed_is_sent_again_at_the_end_of_the_block(chat: Chat) -> None:
     layer = DeafLayer()
     async with two_workers(layer) as (first, second):
@@ -131,16 +123,16 @@ async def test_what_was_not_confirmed_is_sent_again_at_the_end_of_the_block(chat
         with calling_from(second):
             async with session_context(client.live.id):
                 user_session["kept"] = 1
-                await Message("first").send()
-                layer.deaf = {first.rpc.channel}
-                with pytest.raises(OwnerUnreachable, match="gives no sign"):
-                    await context.emitter.flush()
+                with impatient():
+                    await Message("first").send()
+                    layer.deaf = {first.rpc.channel}
+                    with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                        await context.emitter.flush()
                 layer.deaf = set()
         assert await texts(client) == ["hello", "first"]
         assert dict(client.live.user_session) == {"kept": 1}
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_block_that_never_reaches_the_owner_ends_with_an_error(chat: Chat) -> None:
     layer = DeafLayer()
     async with two_workers(layer) as (first, second):
@@ -152,7 +144,7 @@ async def test_a_block_that_never_reaches_the_owner_ends_with_an_error(chat: Cha
                 with pytest.raises(OwnerUnreachable, match="gives no sign"):
                     await context.emitter.flush()
 
-        with calling_from(second):
+        with calling_from(second), impatient():
             layer.deaf = {first.rpc.channel}
             with pytest.raises(OwnerUnreachable, match="gives no sign"):
                 await block()
@@ -160,7 +152,6 @@ async def test_a_block_that_never_reaches_the_owner_ends_with_an_error(chat: Cha
         assert await texts(client) == ["hello"]
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_token_that_raises_why_those_before_did_not_arrive_is_not_added(chat: Chat) -> None:
     """Code that repeated it had it twice."""
     layer = DeafLayer()
@@ -170,14 +161,15 @@ async def test_a_token_that_raises_why_those_before_did_not_arrive_is_not_added(
             async with session_context(client.live.id):
                 answer = Message()
                 layer.deaf = {first.rpc.channel}
-                await answer.stream_token("one ")
-                await until(lambda: not is_running(RemoteBlock._send_on))  # it is given up
+                with impatient():
+                    await answer.stream_token("one ")
+                    await until(lambda: not is_running(RemoteBlock._send_on))  # it is given up
                 layer.deaf = set()
                 with pytest.raises(OwnerUnreachable, match="gives no sign"):
                     await answer.stream_token("two")
                 await answer.stream_token("two")
                 whole = {answer.id: "one two"}
-                await until(lambda: client.live.sink.texts() == whole, seconds=10)
+                await until(lambda: client.live.sink.texts() == whole)
         [update] = await stored(client, "message_update")
         assert (update["content"], update["streaming"]) == ("one two", False)
 
@@ -186,17 +178,20 @@ async def test_what_the_owner_could_not_store_in_time_is_waited_for_and_done_onc
     chat: Chat, settings: Any
 ) -> None:
     """It has it in memory. A repeated flush() returned at once."""
-    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "STORE_TIMEOUT": 0.3}
+    times = settings.CHATSESSIONS
     async with two_workers() as (first, second):
         client = await owned(first, chat)
         with calling_from(second):
             async with session_context(client.live.id):
                 user_session["kept"] = 1
+                await first.journal.settled()
                 await Message("first").send()
+                settings.CHATSESSIONS = {**times, "STORE_TIMEOUT": 0.3}
                 with failing():
                     for _ in range(2):
                         with pytest.raises(StoreUnavailable):
                             await context.emitter.flush()
+                    settings.CHATSESSIONS = times
                 await until(lambda: first.journal.failure is None)
                 await context.emitter.flush()
                 assert await texts(client) == ["hello", "first"]
@@ -207,7 +202,7 @@ async def test_what_the_owner_could_not_store_in_time_is_waited_for_and_done_onc
 async def test_what_comes_before_a_button_that_could_not_be_removed_in_time_is_done_once(
     chat: Chat, settings: Any
 ) -> None:
-    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "STORE_TIMEOUT": 0.3}
+    times = settings.CHATSESSIONS
     async with two_workers() as (first, second):
         client = await owned(first, chat)
         with calling_from(second):
@@ -215,12 +210,15 @@ async def test_what_comes_before_a_button_that_could_not_be_removed_in_time_is_d
                 button = Action("press")
                 await Message("with a button", actions=[button]).send()
                 await context.emitter.flush()
+                await first.journal.settled()
                 await Message("first").send()
+                settings.CHATSESSIONS = {**times, "STORE_TIMEOUT": 0.3}
                 with failing():
                     with suppress(StoreUnavailable):
                         await button.remove()
                     with pytest.raises(StoreUnavailable):
                         await context.emitter.flush()
+                    settings.CHATSESSIONS = times
                 await until(lambda: first.journal.failure is None)
                 await button.remove()
         assert await texts(client) == ["hello", "with a button", "first"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from channels.auth import AuthMiddlewareStack
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, User
 from django.template import Context, Template
 from django.test import RequestFactory, override_settings
@@ -19,6 +18,7 @@ from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator, ChatRefused
 
+from .support.communicator import Communicator
 from .support.sessions import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -50,9 +50,7 @@ def consumer(chat: Chat, **options: Any) -> Any:
 
 async def greeted(chat: Chat, user: User | None = None, **hello: Any) -> dict[str, Any]:
     """What the server answers to a ``hello`` of ``user``: a welcome or an error."""
-    tab = WebsocketCommunicator(
-        ChatConsumer.as_asgi(chat=chat), "/ws/", subprotocols=["chatsessions.v1"]
-    )
+    tab = Communicator(ChatConsumer.as_asgi(chat=chat), "/ws/", subprotocols=["chatsessions.v1"])
     tab.scope["user"] = user or AnonymousUser()
     await tab.connect()
     await tab.send_to(text_data=json.dumps({"type": "hello", **hello}))

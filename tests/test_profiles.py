@@ -19,6 +19,8 @@ from chatsessions.handlers.profiles import chosen_profile, default_profile
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator, ChatRefused
 
+from .support.communicator import Communicator
+
 if TYPE_CHECKING:
     from pytest_django import Settings
 
@@ -155,12 +157,10 @@ async def test_a_consumer_of_ones_own_has_the_default(bot: Chat) -> None:
             await self.accept()
             await self.send(self.session.profile)
 
-    from channels.testing import WebsocketCommunicator
-
     from chatsessions.testing import shut_down_worker
 
     bot.name = f"tests.{bot.name}"
-    line = WebsocketCommunicator(Own.as_asgi(chat=bot), "/")
+    line = Communicator(Own.as_asgi(chat=bot), "/")
     try:
         await line.connect()
         assert await line.receive_from() == "good"

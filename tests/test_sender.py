@@ -236,13 +236,14 @@ async def test_a_send_that_never_returns_is_given_up_and_the_close_sent(
     echo: Chat, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Daphne keeps a websocket open whose application has returned without a close."""
-    settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
     monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
+    hangs = asyncio.Event()
     ended: list[str] = []
 
     def hanging(send: Send) -> Send:
         async def hang(message: Sent) -> None:
             if "echo" in message.get("text", ""):
+                hangs.set()
                 try:
                     await asyncio.Event().wait()
                 finally:
@@ -254,7 +255,10 @@ async def test_a_send_that_never_returns_is_given_up_and_the_close_sent(
     line = Website(echo, hanging)
     await line.open()
     line.message("hello")
-    async with asyncio.timeout(10):
+    await until(hangs.is_set)
+    settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
+    line.say({"type": "ping", "silence": 0.001})  # silence counts from here
+    async with asyncio.timeout(60):
         await line.task
     assert ended == ["cancelled"]
     assert line.code == 4012
@@ -266,14 +270,14 @@ async def test_a_send_that_ignores_its_cancellation_does_not_keep_the_connection
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
     monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
     monkeypatch.setattr(sender, "STOP_TIMEOUT", 0.1)
-    free = asyncio.Event()
+    hangs, free = asyncio.Event(), asyncio.Event()
 
     def stubborn(send: Send) -> Send:
         async def hang(message: Sent) -> None:
             while "echo" in message.get("text", "") and not free.is_set():
+                hangs.set()
                 try:
                     await free.wait()
                 except asyncio.CancelledError:
@@ -285,7 +289,10 @@ async def test_a_send_that_ignores_its_cancellation_does_not_keep_the_connection
     line = Website(echo, stubborn)
     await line.open()
     line.message("hello")
-    async with asyncio.timeout(10):
+    await until(hangs.is_set)
+    settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
+    line.say({"type": "ping", "silence": 0.001})  # silence counts from here
+    async with asyncio.timeout(60):
         await line.task
     assert "goes on" in caplog.text
     free.set()

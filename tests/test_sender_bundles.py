@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chatsessions.websocket import sender
 from chatsessions.websocket.sender import ALONG, MAX_SIZE, Sender
 
 from .support.sessions import until
@@ -102,7 +103,7 @@ async def test_what_can_wait_is_gathered_for_the_interval(wire: Wire, settings: 
 
 
 async def test_what_cannot_wait_takes_along_what_does(wire: Wire, settings: Settings) -> None:
-    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 1}
+    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 3600}
     wire.sender.send_frame("0")
     await moment()
     wire.sender.send_frame("1", can_wait=True)
@@ -116,7 +117,7 @@ async def test_what_cannot_wait_takes_along_what_does(wire: Wire, settings: Sett
 async def test_what_comes_behind_one_that_cannot_wait_leaves_with_it(
     wire: Wire, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 1}
+    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 3600}
     wire.sender.send_frame("0")
     await moment()
     wire.sender.send_frame("1")
@@ -125,7 +126,10 @@ async def test_what_comes_behind_one_that_cannot_wait_leaves_with_it(
     assert wire == ["0", "[1,2]"]
 
 
-async def test_what_goes_along_leaves_with_the_next(wire: Wire) -> None:
+async def test_what_goes_along_leaves_with_the_next(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "ALONG", 3600.0)
     for frame in "ab":
         wire.sender.send_frame(frame, along=True)
         await moment()

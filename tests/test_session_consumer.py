@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from channels.exceptions import DenyConnection
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 
 from chatsessions import (
@@ -36,6 +35,7 @@ from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.signals import session_connected, session_started
 from chatsessions.workers.worker import Worker as RunningWorker
 
+from .support.communicator import Communicator
 from .support.database import another_connection, failing
 from .support.sessions import connected, eventually, until
 from .support.storage import SpyCache
@@ -69,7 +69,7 @@ class Counter(SessionConsumer):
         user_session["code"] = code
 
 
-class Socket(WebsocketCommunicator):
+class Socket(Communicator):
     """A client; the first frame tells it how to come back."""
 
     session = token = ""
@@ -684,7 +684,7 @@ async def test_a_connection_that_is_denied(worker: RunningWorker, chat: Chat) ->
 
 async def refusal(client: Socket) -> Any:
     """The close of a connection whose ``connect`` never ran."""
-    accepted, _ = await client.connect(timeout=10)
+    accepted, _ = await client.connect()
     assert accepted  # a browser would not see the code of a refused handshake
     return await client.receive_output()
 
@@ -812,7 +812,7 @@ async def test_a_store_that_fails_at_connect_asks_to_come_back(
     worker: RunningWorker, chat: Chat, settings: Settings, cache: type[SpyCache], kept_in: str
 ) -> None:
     """No traceback, no 1011, and no session that is connected to nobody."""
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3, "USER_SESSION_STORE": kept_in}
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
     application = Counter.as_asgi(chat=chat)
     client = Socket(application, "/ws/")
     await client.open()
@@ -820,9 +820,11 @@ async def test_a_store_that_fails_at_connect_asks_to_come_back(
     await until(lambda: not worker.live)
     await worker.journal.settled()
     back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3, "USER_SESSION_STORE": kept_in}
     with failing() if kept_in == "cached_db" else raising(cache):
         assert await refusal(back) == {"type": "websocket.close", "code": 4000}
         await back.disconnect()
+        settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
     await until(lambda: not worker.live)
     await until(lambda: worker.journal.failure is None)
     again = Socket(application, f"/ws/?session={client.session}&token={client.token}")
@@ -842,18 +844,19 @@ def raising(cache: type[SpyCache]) -> Iterator[None]:
 async def test_a_store_that_fails_while_connect_runs_asks_to_come_back(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3}
     faults = ExitStack()
 
     class Changing(Counter):
         async def connect(self) -> None:
             await super().connect()
+            settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3}
             faults.enter_context(failing())
 
     client = Socket(Changing.as_asgi(chat=chat), "/ws/")
     with faults:
         await client.open()
         assert await client.receive_output() == {"type": "websocket.close", "code": 4000}
+        settings.CHATSESSIONS = {}
     await client.disconnect()
     await until(lambda: not worker.live)
     assert '"connects":1' in (await row_of(client)).state

@@ -718,15 +718,14 @@ def test_a_dead_worker_is_forgotten_as_its_own_beat_has_written_it(dead_pid: int
     assert list(Worker.objects.values_list("pk", flat=True)) == [here._id]
 
 
-def test_a_worker_that_was_paused_has_its_row_again_before_it_writes(settings: Settings) -> None:
-    # PostgreSQL ends a commit in which this process pauses for as long.
-    settings.CHATSESSIONS = {"WORKER_STALE": 0.5}
+def test_a_worker_that_was_paused_has_its_row_again_before_it_writes() -> None:
     rows = WorkerRows(uuid4())
     store = Store(rows)
     rows.beat()
     session = session_row()
     Worker.objects.all().delete()
-    time.sleep(0.51)
+    late, begun_at = rows.beats
+    rows.beats = (late, begun_at - 16)  # longer than WORKER_STALE
     change = change_of(session, fields={"worker_id": rows._id})
     batch = Batch([change], [change])
     store.commit(batch)

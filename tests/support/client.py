@@ -75,7 +75,7 @@ class StepClient(ConnectedClient):
         self._reader = asyncio.create_task(self._live(transport, is_open=True))
         return self
 
-    async def hello(self, *, timeout: float = 10.0, **keys: Any) -> Frame:
+    async def hello(self, *, timeout: float = 90.0, **keys: Any) -> Frame:
         """
         Say hello and wait for the welcome.
 

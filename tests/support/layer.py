@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
+
+import pytest
+
+from chatsessions.cluster import directory
 
 
 class LossyLayer:
@@ -40,3 +47,13 @@ class LossyLayer:
 
     async def receive(self, channel: str) -> dict[str, Any]:
         return await self._queues[channel].get()
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """An owner that gives no sign is given up after a second, and does not count as dead."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(directory, "LOOK_AGAIN", 0.3)
+        times = SimpleNamespace(WORKER_STALE=0.6, WORKER_HEARTBEAT=0.2)
+        patched.setattr(directory, "settings", times)
+        yield

@@ -41,7 +41,7 @@ async def until(condition: Callable[[], object], *, seconds: float = 90.0) -> No
             await asyncio.sleep(0.002)
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 90.0) -> None:
     """:func:`until` for a condition that has to be awaited, such as a row."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110, RUF100  # the condition has no event
@@ -119,7 +119,7 @@ class Client(Subscriber):
         welcomed = asyncio.Event()
         opened.live.client.connect(client, welcome=welcomed.set)
         opened.live.go()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await welcomed.wait()
         return client
 

@@ -74,6 +74,8 @@ class SpyCache(LocMemCache):
     asked: ClassVar[list[str]] = []
     #: Of each call, in seconds.
     timeouts: ClassVar[list[Any]] = []
+    #: The keys whose timeout was begun anew.
+    touched: ClassVar[list[str]] = []
     refuses: ClassVar[bool] = False
     #: More bytes than this are not taken: Memcached's limit, for one, is 1 MiB.
     max_bytes: ClassVar[int] = 2**30
@@ -88,6 +90,7 @@ class SpyCache(LocMemCache):
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         if self.raises:
             raise ConnectionError("no cache here")
+        self.touched.append(key)
         return bool(super().touch(key, timeout, version))
 
     def set_many(

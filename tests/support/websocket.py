@@ -19,7 +19,7 @@ OPTIONS: dict[str, Any] = {
     "max_queue": None,
     "ping_interval": None,
     "close_timeout": 2,
-    "open_timeout": 10,
+    "open_timeout": 90,
     "proxy": None,
 }
 
