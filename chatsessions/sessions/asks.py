@@ -27,8 +27,8 @@ class OfferedActions:
     """
     The actions that messages offer, by id; kept in the row, so that buttons survive a restart.
 
-    Only the latest ``MAX_ACTIONS`` are kept, so that a long conversation does not grow the row. The
-    latest that were withdrawn are kept as well: an update of their messages leaves them out.
+    Only the latest ``MAX_ACTIONS`` are kept, so that a long conversation does not grow the row. As
+    many withdrawn actions are remembered, so that an update of their messages leaves them out.
     """
 
     def __init__(self, log: SessionLog, stored: dict[str, dict[str, Any]]) -> None:
@@ -47,11 +47,11 @@ class OfferedActions:
         self._set(kept, {key: one for key, one in self._withdrawn.items() if key not in kept})
 
     def find(self, action: str) -> dict[str, Any] | None:
-        """Return what is offered as ``action``, if it is. Each offer is an object of its own."""
+        """Return the offer with the id ``action``, if there is one. A new offer is a new object."""
         return self._offered.get(action)
 
     def withdraw(self, action: str) -> None:
-        """Offer ``action`` no longer, and remember that."""
+        """Stop offering ``action``, and remember that it was withdrawn."""
         kept = dict(self._offered)
         message = kept.pop(action)["message"]
         self._set(kept, self._withdrawn | {action: {"message": message}})
@@ -115,7 +115,7 @@ class SettingsForm:
 
     def update(self, n: int, data: dict[str, Any]) -> None:
         """Set the values of event ``n``. Raises ``FrameError``."""
-        self.check(data, n=n)  # the inputs may have changed since it was accepted
+        self.check(data, n=n)  # the inputs may have changed since the event was accepted
         changed = self._session.chat_settings | data
         self._log.say("settings", changed)
         self._session.chat_settings.update(data)
@@ -145,7 +145,7 @@ class FilesAnswer(msgspec.Struct):
     files: list[UUID]
 
 
-#: The type of the answer to a question, by kind; to one of another kind it is any JSON.
+#: The type of the answer, by the kind of the question. Other kinds take any JSON.
 ANSWERS: dict[str, Any] = {"text": TextAnswer, "action": ActionAnswer, "files": FilesAnswer}
 
 
@@ -180,9 +180,9 @@ class Asks:
         """
         Ask the client, and return its answer once it is stored.
 
-        Meanwhile actions, settings and feedback are handled; if their handler still runs when the
-        answer comes, it ends first. Raises ``TimeoutError`` after ``timeout`` seconds,
-        ``SessionOver`` and ``OwnershipLost`` if nobody can answer any more.
+        Meanwhile handlers of actions, settings and feedback may run. If one of them still runs when
+        the answer comes, this waits until that handler has ended. Raises ``TimeoutError`` after
+        ``timeout`` seconds, ``SessionOver`` and ``OwnershipLost`` if nobody can answer any more.
         """
         self._log.check(turn)
         if len(self._open) >= MAX_OPEN:
@@ -262,7 +262,7 @@ class Asks:
             _fail(ask, error)
 
     def drop(self, error: Exception) -> None:
-        """Do as :meth:`cancel`, and for answers that are not stored too: they never will be."""
+        """Cancel all questions, also those with an answer that is not stored and never will be."""
         self.cancel(error)
         for ask in self._waiting:
             _fail(ask, error)
@@ -289,5 +289,5 @@ class Asks:
 def _fail(ask: Ask, error: Exception) -> None:
     if not ask.outcome.done():
         ask.outcome.set_exception(error)
-        # Mark it as retrieved: a handler that was stopped does not read it.
+        # Mark it as retrieved, or asyncio logs it when a stopped handler never reads it.
         ask.outcome.exception()

@@ -60,13 +60,13 @@ class Waiting:
 
     n: int
     name: str
-    #: None if the log was in memory only, and is lost.
+    #: The event's data as JSON; None if its entry in the log is missing.
     data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptedWork:
-    """What a crash, or a shutdown that could not wait, has interrupted."""
+    """The work that was interrupted by a crash, or by a shutdown that could not wait for it."""
 
     #: Messages that were being streamed, as they go over the wire.
     streams: list[dict[str, Any]]
@@ -237,7 +237,7 @@ def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[st
         try:
             if key in RESERVED:
                 raise NotLoadable(f"{key!r} is reserved now")
-            if not serializer.is_in_memory(raw):  # else its place is kept, for user_session.lost
+            if not serializer.is_in_memory(raw):  # a placeholder is kept, for user_session.lost
                 values[key] = serializer.loads(raw)
         except Exception as error:  # an application's from_storable can raise anything
             logger.warning("The value %r of session %s is left behind: %s", key, session_id, error)
@@ -287,9 +287,9 @@ class ConversationCache(MessageHistory):
         self._mark = mark
         self._before_change = before_change
         self._after_change = after_change
-        #: Whether a message was added or removed, and that is not stored yet.
+        #: Whether messages were added or removed, and this change is not stored yet.
         self.is_changed = False
-        #: The unstored entries and those that come while the stored ones are read.
+        #: The unstored entries, and those that are added while the stored ones are read.
         self._gathered: list[Entry] | None = None
         #: Held while the store is read, so that it is read once.
         self._loading = asyncio.Lock()
@@ -308,7 +308,7 @@ class ConversationCache(MessageHistory):
             self._keep(self._reducer, entry)
 
     def collect(self) -> None:
-        """Store what was added and removed, with the next commit."""
+        """Store the added and removed messages with the next commit."""
         self.is_changed = False
         self._log.set(chat_context=self._mark.as_json())
 
@@ -321,7 +321,7 @@ class ConversationCache(MessageHistory):
         If they are not in memory yet, they are read now, which blocks the event loop meanwhile;
         :meth:`aload` does not.
         """
-        texts = self._texts()  # of open streams; the log has only how they began
+        texts = self._texts()  # of open streams; the log has only their beginnings
         return [
             msgspec.structs.replace(said, content=texts[said.id])
             if said.n is None and said.id in texts
@@ -338,7 +338,7 @@ class ConversationCache(MessageHistory):
         await in_loop(self._load(), self._loop)
 
     async def _load(self) -> None:
-        """Do the same as :meth:`aload`, in the owner's event loop."""
+        """Read the messages if they are not in memory; runs in the owner's event loop."""
         async with self._loading:
             if self._reducer is not None:
                 return
@@ -429,7 +429,7 @@ class ConversationCache(MessageHistory):
         change = reducer.take(entry) if entry.name in MESSAGE_NAMES else None
         match change:
             case MessageChange(what="added", new=ConversationMessage(n=None, id=sent)):
-                # A message that was added or removed has been sent: now the log has it.
+                # A message that add() or remove() has changed was sent: now the log has it.
                 mark = self._mark
                 added = [one for one in mark.added if one[1].id != sent]
                 removed = [key for key in mark.removed if key != sent]

@@ -1,4 +1,4 @@
-"""``InboundEvents``: append each of a client's events and answers to the log, once."""
+"""``InboundEvents`` appends each event and each answer of a client to the log, once."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class InboundEvents:
             # Enough for all events that wait or run.
             seqs_kept=max(256, settings.MAX_PENDING_EVENTS + 1),
         )
-        #: The first number that was given to an event of an HTTP request, and that the client's
-        #: connection does not know of.
+        #: The number of the first event that came by HTTP and that the client's connection does not
+        #: know of yet; None if there is none.
         self.posted_from = posted_from
         #: The numbers of repeated events that are too old for the gate to remember.
         self._asked: set[int] = set()
@@ -113,9 +113,9 @@ class InboundEvents:
         """
         Return True if event ``n`` is new, False if it was taken before or no events are taken.
 
-        A repeat is answered with the same ``accepted`` again, if it is stored. An event that
-        ``overtakes`` the queue is taken however long the queue is. Raises ``FrameError`` if the
-        event cannot be accepted now.
+        For a repeated event the client gets the same ``accepted`` frame again, if the event is
+        stored. An event that ``overtakes`` the queue is taken however long the queue is. Raises
+        ``FrameError`` if the event cannot be accepted now.
         """
         if not self.is_open:
             return False
@@ -149,9 +149,10 @@ class InboundEvents:
 
     def answer(self, answer: frames.Answer, data: Any) -> None:
         """
-        Take the answer to a question. Raises ``FrameError``, also when it is no longer open.
+        Take the answer to a question. Raises ``FrameError`` if it cannot be accepted.
 
-        In that case too the answer is in the log, because it has used its number.
+        An answer to a question that is no longer open is refused after it was appended to the log:
+        it has used its number.
         """
         # The queue waits for an answer to an open question, so its length does not matter then.
         overtakes = self._asks.open_event(answer.call) is not None
@@ -160,20 +161,20 @@ class InboundEvents:
         self._asks.check(answer.call, data, n=answer.n)
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self.take(answer.n, ANSWER, raw)
-        self.mark_handled(answer.n)  # it has no turn of its own whose end would do it
+        self.mark_handled(answer.n)  # an answer has no turn, whose end would do this
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 
     async def look_up(self, event: frames.ClientEvent, data: Any) -> int | None:
         """
-        Look up in the database what :meth:`admit` and :meth:`take` need to know of an event.
+        Check a new event against the database; await it before the event is admitted.
 
-        Returns the entry of the answer that feedback is about, None if there is none or the event
-        is no feedback. Raises ``FrameError`` if a message has files that are not this session's,
-        rather than take the message without them.
+        Returns the number of the entry that feedback is about; None if there is no such entry, or
+        for another event. Raises ``FrameError`` if a message names files that are not this
+        session's.
         """
         if not self.is_new(event.n):
-            return None  # a repeat is answered without
+            return None  # a repeat needs no check
         if event.name == "message" and data.get("replaces") and self.last_message is None:
             self.charge(event.n)
             found = await self._threads.read(find_last_message, self._id)
@@ -214,17 +215,17 @@ class InboundEvents:
 
     @property
     def numbered(self) -> int:
-        """The highest stored number that a client may have given over a connection."""
+        """The highest stored number that the client itself may have given, over a connection."""
         stored = self.stored
         return stored if self.posted_from is None else min(stored, self.posted_from - 1)
 
     def mark_posted(self, n: int) -> None:
-        """Remember that number ``n`` was given here, to a posted event."""
+        """Note that ``n`` is the number of a posted event; only the first such number is stored."""
         if self.posted_from is None:
             self.set_posted_from(n)
 
     def set_posted_from(self, n: int | None) -> None:
-        """Store the first number that was given here; None when the client knows of it."""
+        """Store the number of the first posted event; None when the connection knows of it."""
         self.posted_from = n
         self._log.set(posted_from=n)
 
@@ -263,7 +264,8 @@ class InboundEvents:
         """
         Answer repeats of old events; an entry that is no longer kept has ``seq`` 0.
 
-        One query at a time, and one for all repeats of an event: repeats are not rate limited.
+        It runs one query at a time, and one for all repeats of an event, because repeats are not
+        rate limited.
         """
         try:
             while self._asked:

@@ -77,7 +77,7 @@ class SessionHost(ABC):
 
     @abstractmethod
     def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start the task that sets up and tears down for a session. A closing worker awaits it."""
+        """Start the task of a session's lifespan handler. A worker that closes awaits it."""
 
     @abstractmethod
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
@@ -86,7 +86,7 @@ class SessionHost(ABC):
     @abstractmethod
     def refresh_connections(self, *, failed: bool = False) -> None:
         """
-        Close the database connections of async handlers that the database has closed.
+        Close those database connections of async handlers that no longer work.
 
         Called before an async handler, and after one that has ``failed``.
         """
@@ -166,17 +166,17 @@ class SessionLifecycle(ChangeSource):
         self.failure: Exception | None = None
         #: The numbers of the latest changes that other processes have requested.
         self.applied: list[str] = row.applied
-        #: How many ``session_context()`` blocks and others need this session in memory.
+        #: How many blocks of code, such as ``session_context()``, need this session in memory.
         self.holders = 0
         self._has_topic = bool(row.topic)
         self._aside: int | None = row.aside
-        #: Number and name of the turns that have ended, until that is stored and told.
+        #: Number and name of each ended turn, until the end is stored and sent to the subscribers.
         self._untold: list[tuple[int | None, str]] = []
-        #: What the last owner left undone, and the thread that the session continues.
+        #: The unfinished work of the last owner, and the thread that the session continues.
         self._left = None if loaded is None else InterruptedWork.of(loaded)
         self._past = past
         self._begun = False
-        #: Made when somebody waits, as an event takes most of a kilobyte for each session.
+        #: Created only when code waits for it: an ``asyncio.Event`` takes most of a kilobyte.
         self._closing: asyncio.Event | None = None
         self._quiet: asyncio.Event | None = None
 
@@ -207,7 +207,7 @@ class SessionLifecycle(ChangeSource):
         )
         self.user_session = self.values.user_session
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
-            # Its cache key has the generation in it, and a new owner has a new one.
+            # The cache key of the values contains the generation, which is new for each owner.
             self.log.set_state(loaded.state)
         if past is not None and past.values:
             self.log.set_state(self.user_session.as_json())
@@ -318,9 +318,10 @@ class SessionLifecycle(ChangeSource):
 
     def go(self, *, run: bool = True) -> None:
         """
-        Queue what runs before all else, once; call it when the first connection is known.
+        Queue the jobs that run before all others. A second call does nothing.
 
-        Without ``run`` the session ends, and waiting events are not run.
+        Call it when the first connection is known. ``run`` is False if the session ends: waiting
+        events, starters and the start are not run.
         """
         if self._begun:
             return
@@ -345,7 +346,8 @@ class SessionLifecycle(ChangeSource):
             self.turns.add(Job(turn=Turn(None, "starters"), handler=offer))
         start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
         if run and start is not None:
-            self.position.running = 0  # from now on the next owner sees a start as interrupted
+            # If this worker dies from now on, the next owner reports the start as interrupted.
+            self.position.running = 0
             self.turns.add(start_job(start, past and past.thread))
 
     async def _offer_starters(self) -> None:
@@ -358,7 +360,7 @@ class SessionLifecycle(ChangeSource):
             self.log.say("starters", {"starters": [one.as_event() for one in found]})
 
     def _recover(self, left: InterruptedWork, *, run: bool) -> None:
-        """Close what the last owner left open, and queue the waiting events."""
+        """Close the streams and questions that are left open, and queue the waiting events."""
         for stream in left.streams:
             self.log.say(*ended(stream, cut=True))
         if left.streams:
@@ -399,7 +401,7 @@ class SessionLifecycle(ChangeSource):
         if self.turns.number is None:
             return  # a lifecycle hook cannot be stopped
         if self._untold and not self.turns.has_begun:
-            return  # the client still sees a turn that has ended, and does not mean the next one
+            return  # the client has not seen the end of the last turn, and means that one
         if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
             job = hook_job(self.chat, "stop")
             job.waits_for_store = True  # the client learns first that the turn is stopped
@@ -432,7 +434,7 @@ class SessionLifecycle(ChangeSource):
         """
         End the session as expired; return False if it goes on.
 
-        Its client may have come back since somebody found it among the expired ones.
+        The client may have come back after a query has found the session as expired.
         """
         if self.client.has_expired:
             self.end(ChatSession.EndReason.EXPIRED)
@@ -440,14 +442,14 @@ class SessionLifecycle(ChangeSource):
 
     def finish(self) -> None:
         """
-        Store that the session has ended: no turn runs, and all accepted events are handled.
+        Store that the session has ended: no turn runs, and all accepted events count as handled.
 
-        What still streams outside of turns is closed as interrupted.
+        Streams that are still open outside of turns are closed as interrupted.
         """
         log, position = self.log, self.position
         for turn in self.sink.streaming():
             self.writers.close(turn, interrupted=True)
-            # Until the end is stored it is stopped; then it hears that the session is over.
+            # The code of this turn gets TurnStopped until the end is stored, then SessionOver.
             log.then(partial(setattr, turn, "stopped", False))
         if position.running is not None:  # the server died before the turn was stopped
             log.set_outcome(position.running, "interrupted")
@@ -487,18 +489,22 @@ class SessionLifecycle(ChangeSource):
         self._idle()
 
     def interrupt(self) -> None:
-        """Cancel what runs; the next owner reports it as interrupted."""
+        """Cancel all turns, tasks and questions; the next owner reports turns as interrupted."""
         self.turns.cancel("interrupted")
         self.tasks.cancel()
         self.writers.interrupt_all()
         self.asks.cancel(OwnershipLost(self.id))
         if self.ending is None:  # else the end closes them
-            # After the frames of turns that ended in time.
+            # The followers first get the frames of turns that ended in time.
             code = frames.CloseCode.SHUTTING_DOWN
             self.log.then(partial(self.subscribers.close_followers, code))
 
     def discard(self, error: Exception | None = None) -> None:
-        """Remove the session from memory; whoever waits for it gets ``error``."""
+        """
+        Remove the session from memory, and raise ``error`` in the code that waits for it.
+
+        The default of ``error`` is ``OwnershipLost``.
+        """
         self.closed = True
         if error is None and self.ending is not None:
             self.failure = SessionUnavailable()  # the worker closes before the end is stored
@@ -520,7 +526,7 @@ class SessionLifecycle(ChangeSource):
     # For handlers
 
     def check_open(self) -> None:
-        """Raise ``SessionOver`` if the session is ending or over, ``OwnershipLost`` if it left."""
+        """Raise ``SessionOver`` if the session is ending or over, ``OwnershipLost`` if lost."""
         if self.ending is not None:
             raise SessionOver(self.id, self.ending)
         self.log.check(None)
@@ -532,7 +538,7 @@ class SessionLifecycle(ChangeSource):
         self.log.check(turn)
         if turn is not None:
             return self.tasks.spawn(coroutine, name)
-        writer = new_writer()  # its own: what has spawned it may end before it
+        writer = new_writer()  # not the caller's: the caller may end before the task
         with use_context(self.context(None, writer=writer)):
             task = self.tasks.spawn(coroutine, name)
         task.add_done_callback(partial(self._spawned_alone_done, writer))
@@ -559,7 +565,8 @@ class SessionLifecycle(ChangeSource):
         """
         Return the session's position and state.
 
-        A turn counts as running until its end is told: then all that it has sent is stored.
+        A turn counts as running until its end is sent to the subscribers: by then all its entries
+        are stored.
         """
         running = [(turn.n, turn.name) for turn in self.turns.running]
         turn, turn_name = (running or self._untold or [(None, "")])[0]
@@ -580,7 +587,7 @@ class SessionLifecycle(ChangeSource):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no turn runs or waits, and the ends of all were told."""
+        """Whether no turn runs or waits, and the subscribers were sent the ends of all turns."""
         return self.position.is_idle and not self._untold
 
     def follow(self, subscriber: Subscriber) -> Standing:
@@ -593,13 +600,13 @@ class SessionLifecycle(ChangeSource):
         self.subscribers.followers.discard(subscriber)
 
     async def settle(self) -> None:
-        """Wait until all that was emitted is stored; in a session that has ended it is."""
+        """Wait until all emitted entries are stored; return at once if the session is closed."""
         if self.log.head > self.log.stored and not self.closed:
             with suppress(SessionOver):
                 await (self.log.flushed() if self.is_ending else self.sink.flush())
 
     async def begun(self) -> None:
-        """Wait until a new session has begun, and all that its start has emitted is stored."""
+        """Wait until the start of a new session has ended, and all its entries are stored."""
         await self.until_idle()
         await self.sink.flush()
 
@@ -626,7 +633,7 @@ class SessionLifecycle(ChangeSource):
 
     @abstractmethod
     def _idle(self) -> None:
-        """Release the session if nobody needs it in memory, now that something has ended."""
+        """Wake :meth:`until_idle`; the next commit releases the session if nobody needs it."""
 
     @abstractmethod
     def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:

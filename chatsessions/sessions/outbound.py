@@ -27,7 +27,7 @@ from .asks import Asks, OfferedActions, SettingsForm
 from .pending import SessionLog, SessionValues
 from .subscribers import Subscribers
 
-#: Seconds between two commits of an open stream's text: at most so much is lost in a crash.
+#: Seconds between two commits of an open stream's text. A crash loses the text since the last one.
 CHECKPOINT = 1.0
 #: The most tokens that wait for the journal before the handler has to wait.
 MAX_WAITING = 1000
@@ -43,7 +43,7 @@ class _Open:
     seq: int
     #: The index of the next token.
     index: int = 0
-    #: The last entry when it was closed; its tokens wait for no later one.
+    #: The log's last entry when the stream was closed; no token of it waits for a later one.
     held_until: int = 0
 
 
@@ -84,11 +84,11 @@ class SessionSink(Sink):
         #: Writes the owner to the row again.
         self._claim_again = claim_again
         self._threads = threads
-        #: How many pauses the worker had when the session was last known to be its own, and when
-        #: the row was last asked.
+        #: ``WorkerRows.pauses`` when the worker last knew that it owns the session, and when it
+        #: last wrote the owner again to find out.
         self._pauses = self._asked = rows.pauses
         self._open: dict[str, _Open] = {}
-        #: Closed streams whose last entry before the end is not stored.
+        #: Closed streams whose entry ``held_until`` is not stored yet.
         self._closing: list[_Open] = []
         self._outbox: Outbox[frames.ServerFrame] = Outbox(log.stored)
         self._checkpointed = 0.0
@@ -223,7 +223,7 @@ class SessionSink(Sink):
         )
 
     async def room(self) -> None:
-        """Wait while too much waits to be stored. Raises ``StoreUnavailable``."""
+        """Wait while too many entries or tokens wait for a commit. Raises ``StoreUnavailable``."""
         while self.is_crowded:
             if self._journal.is_full:
                 await self._journal.room()
@@ -261,7 +261,11 @@ class SessionSink(Sink):
 
     @property
     def so_far(self) -> list[frames.Stream]:
-        """The streams that are open in the stored log, which a connection needs beside it."""
+        """
+        The text so far of each stream that is open in the stored log.
+
+        A new connection needs these frames in addition to the log.
+        """
         return [
             frames.Stream(found.stream.id, found.index, found.stream.content)
             for found in (*self._closing, *self._open.values())
@@ -308,9 +312,10 @@ class SessionSink(Sink):
 
     def _tell(self, frame: frames.ServerFrame) -> None:
         """
-        Send ``frame``, unless another worker may have taken the session: then ask the row first.
+        Send ``frame``, unless another worker may have taken the session during a pause.
 
-        Tokens are sent without a commit, which would show that the session was lost.
+        Tokens are sent without a commit, so this worker would not notice that it has lost the
+        session. After a pause frames are left out until a commit has shown who owns the session.
         """
         pauses = self._rows.pauses
         if pauses == self._pauses:
@@ -321,7 +326,7 @@ class SessionSink(Sink):
             self._log.then(partial(self._made_sure, pauses))
 
     def _made_sure(self, pauses: int) -> None:
-        """Send the open streams, whose tokens were left out; we still own the session."""
+        """Send the text of open streams, whose tokens were left out: the session is still ours."""
         self._pauses = pauses
         for stream in self.so_far:
             if stream.has_text:
@@ -341,8 +346,8 @@ class SessionSink(Sink):
 
 #: Keys of a streamed message or step that can always be sent, whatever a handler has set.
 _SAFE_KEYS = ("id", "created_at", "streaming", "files", "parent", "start", "end")
-#: The keys of its texts. Each text may have MAX_EVENT_BYTES divided by this many characters, of up
-#: to six bytes.
+#: The keys of its texts. Each text is cut to MAX_EVENT_BYTES characters divided by this number; a
+#: character takes up to six bytes.
 _TEXT_SHARES = {
     "content": 8,
     "input": 16,

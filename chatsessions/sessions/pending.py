@@ -74,11 +74,11 @@ class SessionLog:
         self._journal = journal
         self._source = source
         self.position = position
-        #: The last entry, the last that is stored, and (``first``) the first that is kept.
+        #: The numbers of the last entry, the last stored one, and the oldest one that is kept.
         self.head = self.stored = position.head
         self.first = first
-        #: The stored ``handled``: the turns of all events up to this one have ended; and those of
-        #: the events beyond it that have ended, which is stored as well.
+        #: As stored: the turns of all events up to ``handled`` have ended, and so have those of the
+        #: later events in ``handled_ahead``.
         self.handled = position.handled
         self.handled_ahead = handled_ahead or []
         #: Called with each new entry.
@@ -86,9 +86,9 @@ class SessionLog:
         # 5% more, so that a full log is not trimmed at every entry.
         self._limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
         self._limit_bytes = settings.MAX_LOG_BYTES + settings.MAX_LOG_BYTES // 20
-        #: How often the values were written, the change that was taken last included.
+        #: How often the values were written, including the change that was taken last.
         self._state_revision = state_revision
-        #: Counts the owners: the store refuses the changes of an earlier one.
+        #: The number of this owner, counted up; the store refuses changes of earlier owners.
         self.generation = generation
         self._next = Change(
             session_id=session_id,
@@ -96,7 +96,7 @@ class SessionLog:
             generation=generation,
             position=position,
             claims=claims,
-            insert=claims is None,  # a session without an owner to follow is a new row
+            insert=claims is None,  # a session that no worker has owned is a new row
         )
         #: The entries to be stored next.
         self.entries = self._next.entries = []
@@ -140,7 +140,7 @@ class SessionLog:
         turn: int | None = None,
         key: str | None = None,
     ) -> int:
-        """Add an entry and return its ``seq``. One with an ``n`` is a client's event."""
+        """Add an entry and return its ``seq``. An entry with an ``n`` is a client's event."""
         position = self.position
         seq = self.head = position.head = self.head + 1
         position.log_bytes += len(data)
@@ -219,7 +219,7 @@ class SessionLog:
         return future
 
     def flushed(self) -> asyncio.Future[None]:
-        """Return a future like that of :meth:`when_stored` that fails if the store does."""
+        """Return a future like that of :meth:`when_stored`, in which :meth:`fail` can raise."""
         future = self.when_stored()
         self._waiters.add(future)
         future.add_done_callback(self._waiters.discard)
@@ -264,7 +264,7 @@ class SessionLog:
             callback()
 
     def fail(self, error: Exception) -> None:
-        """Raise ``error`` in those who wait for :meth:`flushed`; the gathered change stays."""
+        """Raise ``error`` in the code that awaits :meth:`flushed`. The unstored change is kept."""
         for future in list(self._waiters):
             if not future.done():
                 future.set_exception(error)
@@ -283,7 +283,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 class SessionValues:
-    """Finds changes in the ``user_session``, and decides who gets the error of a refused one."""
+    """Finds changes in ``user_session``, and raises the errors of values that cannot be stored."""
 
     def __init__(
         self,
@@ -318,7 +318,7 @@ class SessionValues:
         self._log.check(None if context is None else context.turn)
 
     def after_change(self) -> None:
-        """Have a change stored. That of a turn is stored with its next event or its end."""
+        """Have a change stored: that of a running turn with the turn's next event or its end."""
         if threading.get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self._log.note)
             return
@@ -348,8 +348,9 @@ class SessionValues:
         """
         Look for changes between events.
 
-        While values are used (``is_used``), one that cannot be stored is not reported: its user
-        gets the error with the next message or at the end, and can correct the value until then.
+        While code uses the values (``is_used``), a value that cannot be stored is not reported:
+        that code gets the error with its next message or at its end, and can correct the value
+        until then.
         """
         if is_used:
             self.look(drop=False)
@@ -387,7 +388,7 @@ class SessionValues:
             self.user_session.check()
 
     def raise_error(self) -> None:
-        """Raise the error that is kept, once."""
+        """Raise the kept error, if there is one, and forget it."""
         error, self.error = self.error, None
         if error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""``PostedEvents``: take events and answers of HTTP requests, which have no numbers."""
+"""``PostedEvents`` takes the events and answers of HTTP requests, which have no numbers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 
 class Submit(Protocol):
-    """``LiveSession.submit``."""
+    """The type of ``LiveSession.submit``."""
 
     def __call__(
         self, event: frames.ClientEvent, data: Any, *, about: int | None = None
     ) -> None: ...
 
 
-#: Seconds after which a client may post again what could not be looked up.
+#: Seconds after which a client may repeat a post that could not be looked up.
 RETRY_AFTER = 1.0
 
 
@@ -87,7 +87,7 @@ class PostedEvents:
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
         """
-        Take an event. If an earlier message has its ``key``, return what came of that one.
+        Take an event. If an earlier message has the same ``key``, return the turn of that one.
 
         ``raw`` is the JSON of ``data``. Raises ``FrameError`` if the event cannot be accepted now,
         ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``.
@@ -108,9 +108,10 @@ class PostedEvents:
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
         """
-        Take the answer to a question, like :meth:`post`; its turn is the one that asked.
+        Take the answer to a question, like :meth:`post`; return the turn that asked.
 
-        If no running turn asked (but a hook, or a task that outlived its turn), it is done at once.
+        If a hook asked, or a task that outlived its turn, no running turn asked: the result then
+        has the number of the answer itself, and the outcome ``done``.
         """
         inbound = self._inbound
         async with self._lock:
@@ -123,7 +124,7 @@ class PostedEvents:
             try:
                 inbound.answer(frames.Answer(n, call, Raw(raw)), data)
             finally:
-                if self._log.position.accepted == n:  # refused or not, it has the number
+                if self._log.position.accepted == n:  # it has the number, even if it was refused
                     inbound.mark_posted(n)
         if asking is not None:
             turn, name = asking.n or 0, asking.name

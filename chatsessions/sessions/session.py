@@ -43,7 +43,7 @@ logger = logging.getLogger("chatsessions.live")
 
 
 class LiveSession(SessionLifecycle):
-    """One session, held by this worker. Only its event loop's thread may touch it."""
+    """A session that this worker owns. Only the thread of the worker's event loop may use it."""
 
     __slots__ = ()
 
@@ -103,7 +103,7 @@ class LiveSession(SessionLifecycle):
             raise FrameError("forbidden", gettext("Only the last message can be sent again."), n=n)
 
     def _end_replaced(self, n: int) -> None:
-        """Take the turn of the replaced message ``n`` out of the queue, or stop what runs."""
+        """Remove the turn of the replaced message ``n`` from the queue, or stop running turns."""
         if self.turns.withdraw(n):
             self.end_turn(n, "message", "stopped")
         else:
@@ -150,9 +150,10 @@ class LiveSession(SessionLifecycle):
 
     async def _run(self, job: Job, stored: asyncio.Future[None] | None) -> None:
         """
-        Run a job after ``stored``, the commit that says it runs: no crash can make it run twice.
+        Run a job after ``stored``: the commit that says that the job runs.
 
-        :meth:`Turns.cancel` cancels it.
+        The commit comes first, so that no crash makes the job run twice. :meth:`Turns.cancel`
+        cancels the task of the job.
         """
         turn, error = job.turn, None
         try:
@@ -182,7 +183,7 @@ class LiveSession(SessionLifecycle):
         """Leave a job that has not begun to the next owner."""
         if job.turn.n:
             self._runs_no_more(job.turn.n)
-        # The row cannot say that a start has not begun; the next owner sees it as interrupted.
+        # The row cannot say that a start has not begun; the next owner reports it as interrupted.
         self.turns.put_back(job)
 
     async def _handle(self, job: Job, handler: Handler) -> None:
@@ -222,7 +223,8 @@ class LiveSession(SessionLifecycle):
             return  # it was abandoned
         turn.stopped = job.cancelled_as is not None
         unclosed = None if turn.spawned else self.sink.close_streams(turn)
-        # Another handler may be about to mend a value; but one that was overtaken waits.
+        # Another running handler may still correct a value; but a handler that this job has
+        # overtaken waits for an answer.
         is_beside = self.turns.has_other(turn) and (job is self.turns.job or job.beside)
         found = self.values.look(drop=not is_beside)
         refused = (None if is_beside else found) or self.values.error or unclosed
@@ -296,7 +298,7 @@ class LiveSession(SessionLifecycle):
         return log.take()
 
     def committed(self, change: Change) -> None:
-        """Send what ``change`` has stored to the subscribers, and wake those who wait for it."""
+        """Send the entries of ``change`` to the subscribers, and call the callbacks that wait."""
         self.log.committed(change)
         self.sink.release(change.entries)
         self.log.wake()
@@ -314,7 +316,7 @@ class LiveSession(SessionLifecycle):
         self.worker.session_lost(self, error, held=change is None or change.claims is None)
 
     def delayed(self, error: StoreUnavailable) -> None:
-        """Tell those who wait for a commit that the store is unavailable for now."""
+        """Raise ``error`` in code that waits for a commit, and report it to the subscribers."""
         self.log.fail(error)
         for n in self.inbound.not_stored:
             self.subscribers.frame(frames.Error("storage_unavailable", str(error), n, 1.0))
@@ -391,9 +393,10 @@ class LiveSession(SessionLifecycle):
 
     def _drop_released(self) -> None:
         """
-        Drop the session, now stored without an owner, unless it is needed again.
+        Drop the session from memory, now that it is stored without an owner.
 
-        If there is more to store by now, the next commit releases it, with the rest.
+        If the session is needed again, or has more to store, make this worker its owner again; a
+        later commit may release it.
         """
         if not self.can_release or self.log.is_noted:
             self.log.set(worker_id=self.worker.id)
@@ -401,11 +404,11 @@ class LiveSession(SessionLifecycle):
             return
         connection, self.subscribers.connection = self.subscribers.connection, None
         self.discard()
-        if connection is not None:  # a relayed one: its worker may take the session now
+        if connection is not None:  # it is relayed: its worker may take the session now
             connection.close(frames.CloseCode.SHUTTING_DOWN)
 
     def _idle(self) -> None:
-        """Release the session if nobody needs it in memory, now that something has ended."""
+        """Wake :meth:`until_idle`; the next commit releases the session if nobody needs it."""
         if not self.log.is_noted:
             self.log.note()
         if self._quiet is not None:

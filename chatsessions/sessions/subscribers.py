@@ -1,4 +1,4 @@
-"""A session's subscribers, and what the row and the application learn about its client."""
+"""A session's subscribers, and its client, as the row and the application see it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Subscriber(ABC):
     """Receives what a session sends: for a websocket, a request or another worker."""
 
-    #: Whether it is at another worker, which takes the session as soon as nothing runs here.
+    #: Whether the client is at another worker, which takes the session once nothing runs here.
     relayed = False
 
     @abstractmethod
@@ -52,29 +52,29 @@ class Subscriber(ABC):
 class Standing(Struct, kw_only=True):
     """A session's position and state, for a subscriber that follows it from there."""
 
-    #: The first entry of the log that is kept, the last that is stored, and the last of all.
+    #: The numbers of the oldest entry that is kept, the last stored one, and the last one.
     first: int = 0
     stored: int = 0
     head: int = 0
-    #: The highest stored number of a client's event, and the highest that its connection gave.
+    #: The highest stored number of a client's event, and the highest that the client itself gave.
     received: int = 0
     numbered: int = 0
-    #: The number and the name of the running turn; one counts as running until its end is told.
+    #: The number and the name of the running turn, until its end is sent to the subscribers.
     turn: int | None = None
     turn_name: str = ""
-    #: Whether no turn runs or waits, and the ends of all were told.
+    #: Whether no turn runs or waits, and the subscribers were sent the ends of all turns.
     is_idle: bool = False
     #: The events whose turns have ended; see ``Handled``.
     handled: int = 0
     handled_ahead: list[int] = []
     #: How many connections there have been.
     connections: int = 0
-    #: The open streams. A subscriber needs the texts of those that have some, beside the log.
+    #: The text so far of the open streams, which a subscriber needs in addition to the log.
     streams: list[frames.Stream] = []
 
 
 class Subscribers:
-    """A session's connection, at most one, and its followers, which are no connection."""
+    """A session's connection, if there is one, and its followers: all other subscribers."""
 
     __slots__ = ("connection", "followers")
 
@@ -126,7 +126,7 @@ class Subscribers:
 
 
 class SessionClient:
-    """Writes a session's client and its connection to the row, and tells the application."""
+    """Writes the state of a client and its connection to the row; calls hooks, sends signals."""
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class SessionClient:
         """
         Whether the client has been away for too long, as in ``ChatSessionQuerySet.expired()``.
 
-        Files do not count here as something that the client has done: only the database has them.
+        Unlike there, a file does not make the session used: only the database has the files.
         """
         if self._subscribers.connection is not None or self._away_since is None:
             return False
@@ -266,7 +266,7 @@ class SessionClient:
         return self._away_since < self._worker_rows.now() - timedelta(seconds=age)
 
     async def acted(self) -> None:
-        """Note that the client has done something other than an event."""
+        """Note that the client has done something other than send an event."""
         if not self._has_acted:
             self._has_acted = True
             self._log.set(has_acted=True)
@@ -291,7 +291,7 @@ class SessionClient:
         return token
 
     def rotate_tokens(self, used: str | None, given: str) -> None:
-        """Store the hash of a ``given`` token; ``used`` is the hash of the one it came with."""
+        """Store ``given``, the hash of a new token; ``used`` is that of the client's old token."""
         self.tokens.rotate(used, given)
         self._write_tokens()
 
@@ -310,7 +310,7 @@ class SessionClient:
         """
         Note that the client has the current token: it sent something after its welcome.
 
-        Does nothing if ``subscriber`` is not the session's connection: that one got an older
+        Does nothing if ``subscriber`` is not the session's connection, because it has got an older
         token.
         """
         if subscriber is not self._subscribers.connection:

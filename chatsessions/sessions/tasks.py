@@ -1,4 +1,4 @@
-"""What runs for a session beside its turns: its tasks, and the application's lifespan handler."""
+"""A session's tasks, and the application's lifespan handler: both run beside its turns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SessionTasks:
     """
     Owns tasks: the session stays in memory while they run, and their exceptions are logged.
 
-    ``done`` is called when a task has ended, ``turn_done`` when the last task of a turn has.
+    ``done`` is called when a task has ended, ``turn_done`` when the last one of a turn has ended.
     """
 
     def __init__(
@@ -119,12 +119,12 @@ class Lifespan:
         self._chat = chat
         self._session = session
         self._context = context
-        #: Starts a task, for whose end a worker that stops waits.
+        #: Starts a task. A worker that stops waits until the task has ended.
         self._start = start
         self._run_in_thread = run_in_thread
         #: Whether handlers have run, so that there may be something to unload.
         self._begun = False
-        #: The exception of setting up.
+        #: The exception that the set-up has raised.
         self._error: Exception | None = None
         self._is_stopped = False
         #: Set when the task has set up, and when it has to tear down.
@@ -134,7 +134,7 @@ class Lifespan:
 
     @property
     def handler(self) -> Handler | None:
-        """The handler that sets up, the first to run; None if the application has no lifespan."""
+        """The handler that runs the set-up, before all others; None if there is no lifespan."""
         if "session_lifespan" not in self._chat.hooks:
             return None
         return Handler(function=self.start, takes_argument=False, is_async=True)
@@ -144,7 +144,7 @@ class Lifespan:
         self._begun = True
 
     async def start(self) -> None:
-        """Set up, and return when the generator has yielded. Raises the exception it raises."""
+        """Run the generator up to its ``yield``. Raises the exception of the generator."""
         generator = self._chat.hooks["session_lifespan"].function()
         settled, stopped = self._settled, self._stopped = asyncio.Event(), asyncio.Event()
         if self._is_stopped:
@@ -155,7 +155,7 @@ class Lifespan:
             raise self._error
 
     def stop(self) -> None:
-        """Tear down in the task that has set up: the session leaves this worker's memory."""
+        """Start the tear-down, as the session leaves this worker's memory. Does not wait for it."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -176,14 +176,14 @@ class Lifespan:
         writer: Turn | None,
     ) -> None:
         translation.activate(supported_language(self._session.language))
-        # It runs in no turn. What setting up streams ends with the job that waits for it.
+        # This code runs in no turn. The job that waits for the set-up closes the set-up's streams.
         with use_context(self._context(None, writer=writer)):
             try:
                 is_set_up = await self._set_up(generator)
             finally:
                 settled.set()
             await stopped.wait()
-        # If setting up failed, the session has run without it, and is unloaded all the same.
+        # If the set-up failed, the session has run without it, and its unload hook still runs.
         await self._tear_down(generator if is_set_up else None)
 
     async def _tear_down(self, generator: AsyncGenerator[Any, None] | None) -> None:

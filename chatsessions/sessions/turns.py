@@ -1,8 +1,8 @@
 """
 ``Turns``: the queue of a session's handlers, which run one at a time and in order.
 
-A second one may run beside the first while that waits for an answer, or at any time if the chat
-says so (``Chat(beside=…)``).
+A second handler may run beside the first one while the first one waits for an answer, or at any
+time if the chat allows it (``Chat(beside=…)``).
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Job(Struct, eq=False, kw_only=True):
     needs_handler: bool = False
     #: Whether it may run while the turn before it waits for an answer.
     overtakes: bool = False
-    #: Whether it may run beside the turn before it, whatever that does.
+    #: Whether it may run beside the turn before it, whatever that turn does.
     beside: bool = False
-    #: Whether all others depend on it, so that it runs even when the session ends.
+    #: Whether the other jobs depend on it, so that it runs even when the session ends.
     sets_up: bool = False
     #: Whether it has its own deadline, so that nobody stops it.
     has_deadline: bool = False
@@ -175,7 +175,7 @@ class Turns:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, or waits to run here."""
+        """Whether no job runs, and none waits to run here."""
         running = self.job is not None or self.aside is not None
         return not running and (self.draining or not self.queue)
 
@@ -203,7 +203,7 @@ class Turns:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a handler runs, and not only the commit that says so."""
+        """Whether a job has begun to run its handler, and does not only wait for its commit."""
         return any(job is not None and job.started is not None for job in (self.job, self.aside))
 
     def add(self, job: Job, *, first: bool = False) -> None:
@@ -222,14 +222,14 @@ class Turns:
         return job is not None
 
     def clear(self) -> list[Job]:
-        """Take all waiting jobs but those that set up out of the queue, and return them."""
+        """Remove the waiting jobs from the queue, except those with ``sets_up``; return them."""
         jobs = [job for job in self.queue if not job.sets_up]
         self.queue = [job for job in self.queue if job.sets_up]
         return jobs
 
     def cancel(self, status: str) -> bool:
         """
-        Cancel what runs, as ``stopped`` or ``interrupted``; return False if nothing does.
+        Cancel the running jobs as ``stopped`` or ``interrupted``; return False if there is none.
 
         A handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and its later
         changes are refused.
@@ -254,7 +254,7 @@ class Turns:
         self._finish(job, status)
 
     def finished(self, job: Job) -> None:
-        """Remove ``job``, which has ended, and start the next one."""
+        """Remove ``job``, which has ended, and start the next job."""
         self._clear(job)
         if job.after is not None:
             job.after()
@@ -269,7 +269,7 @@ class Turns:
 
     @contextmanager
     def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
-        """Let jobs overtake ``turn`` inside the block, while it waits for its client."""
+        """Let other jobs overtake ``turn`` inside the block, in which it waits for an answer."""
         job = self.job
         task = asyncio.current_task()
         if job is None or job.turn is not turn or task in turn.spawned - turn.awaited:
@@ -298,7 +298,7 @@ class Turns:
                     self.aside = job
                     self._start(job)
         elif self.aside is not None:
-            pass  # the overtaken job has ended; the one that overtook it ends first
+            pass  # the overtaken job has ended, and the one that overtook it still runs
         elif self.draining or not self.queue:
             self._idle()
         else:
