@@ -1,5 +1,5 @@
 """
-The conversation that a session's log makes: its messages as they are now, and open questions.
+The conversation in a session's log: its messages as they are now, and its open questions.
 
 :class:`ConversationReducer` takes the entries of a log in their order. ``chat_context``, threads,
 the admin's transcript and the client of ``chatsessions.testing`` all use it. Nothing here asks the
@@ -20,7 +20,7 @@ import msgspec
 
 from chatsessions.protocol.frames import message_id
 
-#: Whose part of the conversation a message is, by Chainlit's names.
+#: Who a message is from, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]
 USER: Type = "user_message"
 ASSISTANT: Type = "assistant_message"
@@ -34,13 +34,13 @@ FORMATS = (TEXT, MARKDOWN)
 
 #: The names of the entries that make the messages of a conversation.
 MESSAGE_NAMES = ("message", "message_update", "message_remove", "ask", "ask_closed", "answer")
-#: Those of them by which a message may come.
+#: The names among them whose entries may add a message.
 OPENING_NAMES = ("message", "ask", "answer")
 
 #: The names of the entries that end a stream.
 _CLOSING = ("message_update", "message_remove", "step_update", "step_remove")
 
-#: The most questions that are kept; answers to questions before the log's start count as well.
+#: The most questions that are kept, including those that are known only by their answers.
 _MAX_QUESTIONS = 100
 
 
@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, gc=False):
     name: str
     data: bytes
     created_at: datetime
-    #: The id that the client gave its message, in hexadecimal. It is written, and never read.
+    #: The id that the client gave its message, in hexadecimal. It is written, and not read back.
     key: str | None = None
 
     @property
@@ -176,9 +176,9 @@ class StepData(msgspec.Struct, kw_only=True):
     #: How ``output`` is to be read.
     format: Format = TEXT
     error: str = ""
-    #: The id of the step that it is part of.
+    #: The id of the step that this step is part of.
     parent: str = ""
-    #: Whether it runs.
+    #: Whether the step still runs.
     streaming: bool = False
 
 
@@ -258,7 +258,7 @@ class _Closing(msgspec.Struct):
 
 class ConversationReducer:
     """
-    The conversation that the entries of a log make.
+    Builds a conversation from the entries of a log.
 
     It keeps at most ``max_messages`` messages of at most ``max_bytes`` bytes, the latest ones. The
     last message is always kept.
@@ -289,7 +289,7 @@ class ConversationReducer:
         self.questions: dict[str, Question] = {}
         #: The number of the client's last message, and its entry.
         self._last_said: tuple[int, int] | None = None
-        #: The turns that were dropped: from one up to, but not including, another.
+        #: The ranges of dropped turns: each has its first turn, and the first turn after it.
         self._replaced: list[tuple[int, int]] = []
         #: The keys of messages that were dropped.
         self._dropped: set[object] = set()
@@ -383,7 +383,7 @@ class ConversationReducer:
             self._dropped.add(message.key)
             return MessageChange(what="added", key=message.key, new=message, is_dropped=True)
         self._dropped.discard(message.key)
-        self.remove(message.key)  # a message that is sent again is where it was sent last
+        self.remove(message.key)  # a message that is sent again moves to the end
         self.put(message)
         return MessageChange(what="added", key=message.key, new=message)
 

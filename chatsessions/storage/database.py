@@ -46,7 +46,7 @@ LOOK_INTERVAL = 1.0
 READERS = 4
 #: The most threads that ask authentication backends and session engines at one time.
 CHECKERS = 4
-#: The most threads that handlers' files are written in at one time.
+#: The most threads that read or write handlers' files at one time.
 FILES = 4
 #: Idle seconds after which a thread ends, and its database connection is closed.
 IDLE = 60.0
@@ -126,9 +126,9 @@ class Connections(threading.local):
     Runs functions on database connections that work; each thread has connections of its own.
 
     A thread's connections are checked once a second, and before their next use after a failure. One
-    that is dead or older than ``CONN_MAX_AGE`` is replaced; ``CONN_MAX_AGE = 0`` means the end of a
-    request, and so does not close these. A pooled connection goes back to its pool after each
-    function.
+    that is dead or older than ``CONN_MAX_AGE`` is replaced. ``CONN_MAX_AGE = 0`` closes none: it
+    means the end of a request, and there are no requests here. A pooled connection goes back to its
+    pool after each function.
     """
 
     def __init__(self) -> None:  # called in each thread that uses it
@@ -181,7 +181,7 @@ def _open_connections() -> list[BaseDatabaseWrapper]:
 
 
 def _discard(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection; a pool throws away what comes back closed."""
+    """Close a connection for good: a pool discards a connection that is returned closed."""
     with suppress(Exception):  # a driver may raise anything for a broken connection
         connection.connection.close()
     connection.close()
@@ -198,8 +198,8 @@ def refuse_test_transaction() -> None:
     """
     Raise ``ImproperlyConfigured`` in a thread that is in the transaction of a ``TestCase``.
 
-    The store has threads and connections of its own. It would not see what the test has made, and
-    would wait for the locks of the test's transaction.
+    The store has threads and connections of its own. It would not see the rows that the test has
+    created, and would wait for the locks of the test's transaction.
     """
     blocks: list[Any] = connections[settings.DATABASE].atomic_blocks
     if any(block._from_testcase for block in blocks):
@@ -234,7 +234,7 @@ class Executors:
     The threads that a worker's synchronous code runs in, with their database connections.
 
     One thread writes to the store, a few read from it. The project's code (handlers written as
-    ``def``, authentication backends) may take as long as it likes, and so has threads of its own.
+    ``def``, authentication backends) may take any time, so it has threads of its own.
     """
 
     def __init__(self) -> None:
@@ -242,7 +242,7 @@ class Executors:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-journal")
         self._readers = DaemonThreadPool(READERS, "chatsessions-reader")
         self._checkers = DaemonThreadPool(CHECKERS, "chatsessions-checker")
-        # Not the handlers' threads: a handler in a thread may wait for its file.
+        # Not the handlers' threads: in all of them a handler may be waiting for a file.
         self._files = DaemonThreadPool(FILES, "chatsessions-files")
         self._handlers: DaemonThreadPool | None = None
 
@@ -256,7 +256,7 @@ class Executors:
         return loop.run_in_executor(self._writer, self._connections.run, function, *args)
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a function that reads the store, once more after an error that may pass."""
+        """Run a function that reads the store; run it again once after a transient error."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, function, *args)
 
@@ -304,7 +304,7 @@ class Executors:
             return self._connections.run(function, *args)
 
     async def _run_in_context(self, threads: DaemonThreadPool, function: Callable[[], Any]) -> Any:
-        run = sync_to_async(  # type: ignore[call-overload]  # any Executor does
+        run = sync_to_async(  # type: ignore[call-overload]  # it takes any Executor
             self._connections.run, thread_sensitive=False, executor=threads
         )
         return await run(function)
@@ -315,7 +315,7 @@ class DaemonThreadPool(Executor):
     A pool of threads that do not keep the process alive, and end when they are idle.
 
     Python waits at its exit for the threads of a ``ThreadPoolExecutor``. A handler that blocks
-    cannot be ended, and would keep a server alive that has to stop.
+    cannot be ended, and would keep the process of a stopped server alive.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -334,7 +334,7 @@ class DaemonThreadPool(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     result = fn(*args, **kwargs)
-                except BaseException as error:  # noqa: BLE001, RUF100  # it is the awaiter's
+                except BaseException as error:  # noqa: BLE001, RUF100  # the awaiter gets it
                     future.set_exception(error)
                 else:
                     future.set_result(result)

@@ -67,7 +67,7 @@ RETRY_AFTER = 1.0
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep has found and deleted."""
+    """The result of a sweep."""
 
     #: Files without a row; they were deleted unless it was a dry run.
     found: int = 0
@@ -102,7 +102,7 @@ def _orphans(storage: Storage) -> Iterator[str]:
     folders = [name for name in _listed(storage, ROOT)[0] if is_session_folder(name)]
     for start in range(0, len(folders), BATCH):
         batch = folders[start : start + BATCH]
-        # Listed before the rows are read, so that a file that is stored meanwhile has its row.
+        # The content is listed before the rows: a file that is stored in between is no orphan.
         there = [key for folder in batch for key in _files(storage, folder)]
         known = _known(batch)
         yield from (key for key in there if key not in known)
@@ -137,7 +137,7 @@ def _deleted(storage: Storage, key: str) -> bool:
 
 
 def _remove_empty_folders(storage: Storage, oldest: datetime) -> None:
-    """Remove old empty folders on this machine; other storages have no folders."""
+    """Remove the old empty folders of a local storage; other storages have no folders."""
     for folder in _listed(storage, ROOT)[0]:
         path = f"{ROOT}/{folder}"
         try:
@@ -161,7 +161,7 @@ def check_size(size: int) -> None:
 
 
 def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
-    """Raise ``FileRefused`` if the session has no room for more files, of ``adding`` bytes."""
+    """Raise ``FileRefused`` if the session has no room for ``files`` more, of ``adding`` bytes."""
     stored = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
     taken = stored.aggregate(count=Count("pk"), size=Sum("size"))
     if taken["count"] + files > settings.MAX_FILES_PER_SESSION:
@@ -189,8 +189,8 @@ def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: s
     """
     Store a file that a client has uploaded completely.
 
-    Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and what the storage and the
-    database raise. Nothing is stored then, unless the answer to a commit was lost.
+    Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and the errors of the storage and
+    the database. After an error nothing is stored, unless the answer to a commit was lost.
     """
     if not content.size:
         raise FileRefused("empty_file", gettext("The file is empty."))
@@ -209,8 +209,8 @@ def store(
     Store a file for a session. ``name`` is a clean name, ``mime`` a type.
 
     Raises ``FileRefused`` for a file that is too large or one too many, ``SessionOver`` (for a
-    client as soon as the end has begun), ``SessionNotFound``, and what the storage and the database
-    raise. Nothing is stored then, unless the answer to a commit was lost.
+    client as soon as the end has begun), ``SessionNotFound``, and the errors of the storage and the
+    database. After an error nothing is stored, unless the answer to a commit was lost.
     """
     check_size(content.size)
     row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime)
@@ -224,7 +224,7 @@ def store(
             _insert(row, by_client=by_client)
             is_in_doubt = True
     except BaseException:
-        # After a commit that failed the row may be there. If it is not, the content is swept.
+        # After a failed commit the row may be stored. If it is not, a sweep deletes the content.
         if not is_in_doubt:
             delete_content(row.content.name or path)
         raise
@@ -235,7 +235,7 @@ def _save(path: str, content: File[Any]) -> str:
     try:
         return SessionStorage().save(path, content)
     except FileNotFoundError:
-        # The session's folder was removed as empty after the storage had made it.
+        # A concurrent deletion has removed the session's folder, which was still empty.
         content.seek(0)
         return SessionStorage().save(path, content)
 
@@ -244,8 +244,9 @@ def _stored_size(path: str, content: File[Any]) -> int:
     """
     Return how many bytes were stored of ``content``.
 
-    Its own ``size`` may be another: that of a packed file, or of what is written out already. And
-    the storage may pack or encrypt it; if the two differ, the content is read once more.
+    ``content.size`` may be wrong, if the file is compressed or not completely written to the disk.
+    The storage's size may be wrong too, if the storage compresses or encrypts. If the two differ,
+    the stored content is read and its bytes are counted.
     """
     storage = SessionStorage()
     try:
@@ -269,12 +270,12 @@ def _locked(session_id: UUID) -> ChatSession:
     """
     Lock the session until the end of the transaction. Raises ``SessionNotFound``.
 
-    A session's uploads are stored one after another, so that two do not take the same room, and
-    none while the session is deleted.
+    The files of a session are stored one after another, so that two files do not take the same
+    room. No file is stored while the session is deleted.
     """
     sessions = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
-    # An update that changes nothing, as SQLite has no SELECT FOR UPDATE: there a transaction that
-    # begins by reading may write no more once somebody else has committed.
+    # An update that changes nothing, as SQLite has no SELECT FOR UPDATE. There a transaction that
+    # begins with a read cannot write any more after another connection has committed.
     if not sessions.update(status=F("status")):
         raise SessionNotFound(session_id)
     return sessions.timed().only(*_STATUS).get()

@@ -42,8 +42,8 @@ LAST_RETRY = 1.0
 REMINDER = 60.0
 
 
-# Objects that are made for every message are Structs, as a dataclass takes several times as long.
-# Those that have only values cannot be in a cycle, so the garbage collector skips them.
+# Objects that are created for every message are Structs: a dataclass takes several times as long.
+# Those that have only values cannot be in a cycle, so the garbage collector skips them (gc=False).
 
 
 class Position(Struct, gc=False):
@@ -84,9 +84,9 @@ class Position(Struct, gc=False):
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    The columns of a session that must be unchanged since its row was read, to claim it.
+    The columns of a row that must be unchanged since it was read, so that its session is claimed.
 
-    An owner that counts as dead may have woken up meanwhile and written once more.
+    The last owner counts as dead, but may have gone on meanwhile and written once more.
     """
 
     generation: int
@@ -110,7 +110,7 @@ class Rating(Struct, kw_only=True, gc=False):
 
 
 class Change(Struct, kw_only=True):
-    """What one commit stores of one session."""
+    """The changes of one session that one commit stores."""
 
     session_id: UUID
     #: The id in hexadecimal, as SQLite and the keys of the cache have it.
@@ -125,7 +125,7 @@ class Change(Struct, kw_only=True):
     state_revision: int = 0
     #: Other columns to write, by field name.
     fields: dict[str, Any] = {}
-    #: The columns that the row must have, if this change claims the session.
+    #: The values that the row must have, if this change claims the session.
     claims: Claim | None = None
     #: Whether the row is new; ``fields`` then have all the columns that it needs.
     insert: bool = False
@@ -135,7 +135,7 @@ class Change(Struct, kw_only=True):
     ratings: list[Rating] = []
     #: Delete the entries up to this one.
     trim: int | None = None
-    #: Delete the oldest entries, of this many bytes in all. The store sets ``trim`` for them.
+    #: Delete the oldest entries, of this many bytes in all. The store sets ``trim`` accordingly.
     trim_bytes: int = 0
     #: The first entry that must not be deleted.
     needed: int | None = None
@@ -172,9 +172,9 @@ class ChangeSource(ABC):
     @abstractmethod
     def take_change(self, now: datetime) -> Change | None:
         """
-        Return what there is to store, if anything.
+        Return the change to store; None if there is none.
 
-        The journal asks again only when this change is stored or refused.
+        The journal asks again only after this change is stored or refused.
         """
 
     @abstractmethod
@@ -187,7 +187,7 @@ class ChangeSource(ABC):
 
     @abstractmethod
     def delayed(self, error: StoreUnavailable) -> None:
-        """Note that nothing was stored for ``STORE_TIMEOUT`` seconds; the journal tries on."""
+        """Note that nothing was stored for ``STORE_TIMEOUT`` seconds; the journal keeps trying."""
 
 
 class Journal:
@@ -253,7 +253,7 @@ class Journal:
             await asyncio.wait([self._task])
 
     async def abandon(self) -> None:
-        """Stop. The batch that is being written is stored or refused, all else is dropped."""
+        """Stop. The batch that is being written is stored or refused; other changes are dropped."""
         self._noted.clear()
         if self._task is not None:
             self._task.cancel()
@@ -279,7 +279,7 @@ class Journal:
             try:
                 await self._persist(batch)
             except Exception as error:
-                if not is_transient(error):  # else it was cancelled
+                if not is_transient(error):  # else the journal was cancelled
                     logger.exception("A commit failed for a reason of the program's own")
                 batch.refused = {change.session_id: error for change in changes}
             finally:
@@ -331,14 +331,14 @@ class Journal:
                 continue
             try:
                 session.committed(change)
-            except Exception:  # the others are told all the same
+            except Exception:  # the other sessions are told all the same
                 logger.exception("Session %s failed to go on after a commit", session.id)
 
     async def _persist(self, batch: Batch) -> None:
         """
-        Store a batch, and try again while it fails for a reason that may pass.
+        Store a batch, and try again as long as the error :func:`is_transient`.
 
-        Raises any other error, and after the journal was cancelled every error.
+        Raises any other error, and every error after the journal was cancelled.
         """
         delay = FIRST_RETRY
         while True:
@@ -372,8 +372,12 @@ class Journal:
         self._last_error = error
 
     def _time_out(self) -> None:
-        """Call :meth:`_fail`; after a hold-up a moment later, as the commit may be done by now."""
-        # Not a Timer, which would be an object and two calls for each batch.
+        """
+        Call :meth:`_fail`, after a hold-up of the event loop ``CATCH_UP`` seconds later.
+
+        The commit may have succeeded during the hold-up.
+        """
+        # Not a Timer, which would take another object and two calls for each batch.
         loop = asyncio.get_running_loop()
         if self._reminder is not None and is_overdue(loop, self._reminder):
             self._reminder = loop.call_later(CATCH_UP, self._fail)
@@ -401,7 +405,7 @@ class Journal:
         self._reminder = asyncio.get_running_loop().call_later(REMINDER, self._remind)
 
     def _wake(self, room: asyncio.Event) -> None:
-        """Wake those who wait for room, to check again."""
+        """Wake the code that waits for room, so that it checks again."""
         room.set()
         self._room = None
 

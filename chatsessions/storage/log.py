@@ -1,4 +1,4 @@
-"""A session's log: its entries, how they are read, and the topic that its row has."""
+"""A session's log: queries for its entries, and the topic in the session's row."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ class Latest(msgspec.Struct, kw_only=True):
 
     #: The first entry that the client gets.
     first: int
-    #: The entries before that which still count: the last of each of ``STATE_EVENTS``.
+    #: The last entry of each of ``STATE_EVENTS`` before ``first``; these still count.
     state: list[Entry]
 
 
 def find_latest(session_id: UUID, messages: int) -> Latest | None:
     """
-    Return where the latest ``messages`` of a session begin; None if it has no more than those.
+    Return where a session's latest messages begin; None if it has at most ``messages`` messages.
 
-    Open questions, and messages and steps that are being streamed, are not cut off.
+    If an open question, or a message or step that is being streamed, is older, it begins there.
     """
     log = _log(session_id)
     begun = log.filter(name__in=OPENING_NAMES).order_by("-seq").values_list("seq", flat=True)

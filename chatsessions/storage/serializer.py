@@ -53,8 +53,8 @@ from .storable import (
 
 #: How deep containers and objects may be nested: parsers of JSON are recursive.
 MAX_DEPTH = 100
-#: How many values one ``dumps`` may write. It is far beyond any sensible size, and stops what is
-#: small in memory and endless as text, such as lists that share their elements.
+#: How many values one ``dumps`` may write. It is far beyond any sensible size. It stops values that
+#: are small in memory and endless as text, such as lists that share their elements.
 MAX_VALUES = 5_000_000
 
 #: What every tag starts with, as a text and as JSON.
@@ -80,11 +80,11 @@ def dumps(value: object, *, path: str = "", models: bool = False) -> bytes:
     ``datetime``, ``date``, ``time``, ``timedelta``, ``UUID``, ``Decimal``, Django's
     ``SafeString``, dicts with any storable keys, and instances of registered classes.
 
-    ``path`` is the name of the value, with which the path in an error starts. With ``models``
+    ``path`` is the name of the value; the path in an error starts with it. With ``models``
     pydantic models need not be registered. Raises ``NotStorable`` for any other type, a value that
     contains itself, more than ``MAX_DEPTH`` levels or more than ``MAX_VALUES`` values.
     """
-    # msgspec writes a tuple, an enum or a date silently as something else, so types come first.
+    # msgspec silently writes a tuple, an enum or a date as another type, so types come first.
     try:
         if type(value) in _SCALARS:
             return _encode(value)
@@ -149,7 +149,7 @@ def key_text(key: str) -> bytes:
 
 
 def _is_marked(data: bytes | str) -> bool:
-    # The search for one character is much faster than for several; few texts have this one.
+    # It is much faster to search for one character than for several, and few texts have this one.
     if isinstance(data, str):
         return "~" in data and f'"{_MARK}' in data
     return b"~" in data and _MARK_BYTES in data
@@ -193,7 +193,7 @@ def _count_plain(value: Any, left: int, levels: int) -> int:
     return left
 
 
-# The thorough way: it writes tags for what JSON lacks, and knows the path for errors.
+# The thorough way: it writes tags for types that JSON lacks, and knows the path for errors.
 
 
 def _dumps_tagged(value: object, path: str, *, models: bool) -> bytes:
@@ -400,7 +400,7 @@ def _why_not(kind: type) -> tuple[str, str]:
     return reason, f"{_REGISTER} (it needs to_storable() and from_storable()), or {plain}"
 
 
-# The way back.
+# Reading
 
 
 def _unpack(value: Any) -> Any:
@@ -428,7 +428,7 @@ def _untag(tag: str, content: Any) -> Any:
         return reader(content)
     except NotLoadable:
         raise
-    except Exception as error:  # damage has many faces
+    except Exception as error:  # damaged content can raise anything
         raise NotLoadable(
             f"Stored data has a damaged {tag!r} ({type(error).__name__}: {error})."
         ) from error

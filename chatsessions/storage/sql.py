@@ -28,7 +28,7 @@ from .log import OctetLength
 #: The most bytes of rows in one argument, unless a single row has more. The argument is copied and
 #: quoted several times on its way, and PostgreSQL takes less than a gigabyte.
 MAX_BYTES = 4 * 1024 * 1024
-#: The prefix of a column's name for the value that the row must have to be updated.
+#: The prefix of a column's name for the value that it must have, or the row is not updated.
 EXPECTED = "expected_"
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -152,8 +152,8 @@ STATE = ("state", "state_bytes", "state_revision")
 CLAIMED = ("head", "handled", "state_revision")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
-#: Changes of the same kind share a statement: their other columns, whether they claim their
-#: sessions, and whether they have values.
+#: The kind of a change: its other columns, whether it claims its session, and whether it has
+#: values. Changes of the same kind share a statement.
 Kind = tuple[tuple[str, ...], bool, bool]
 
 
@@ -238,7 +238,7 @@ class Statements:
     def choose_trimmed(self, change: Change) -> None:
         """Find out which entries to delete, and how many bytes they have."""
         if change.trimmed_bytes is not None:
-            return  # the same change is tried again
+            return  # a repeated try: this is known
         log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
         sizes = log.annotate(size=OctetLength("data")).order_by("seq").values_list("seq", "size")
         if change.trim is not None:
@@ -252,7 +252,7 @@ class Statements:
                     break
                 change.trim = seq
             trimmed += size
-        # Some may be as new as the change itself.
+        # Some of the entries may be part of this change, and have no row yet.
         last = change.trim or 0
         trimmed += sum(len(entry.data) for entry in change.entries if entry.seq <= last)
         change.trimmed_bytes = trimmed

@@ -21,7 +21,7 @@ _Class = TypeVar("_Class", bound=type)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """How instances of one class become plain data, and are created again from it."""
+    """Converts instances of one class to plain data, and creates them again from it."""
 
     name: str
     cls: type
@@ -43,9 +43,9 @@ def serializable(cls: Any = None, /, *, name: str = "") -> Any:
     Let instances of a class be stored: ``@serializable``, or ``@serializable(name="shop.Cart")``.
 
     A class may be a dataclass, a pydantic model (of version 2), a msgspec Struct, a named tuple or
-    an Enum. Any other class needs a method ``to_storable(self)``, which returns something storable,
-    and a class method ``from_storable(cls, data)``, which gets that back. These methods are used
-    wherever a class has them. A subclass has to be registered itself.
+    an Enum. Any other class needs a method ``to_storable(self)``, which returns a storable value,
+    and a class method ``from_storable(cls, data)``, which gets this value and returns an instance.
+    If a class has these methods, they are always used. A subclass has to be registered itself.
 
     ``name`` identifies the class in stored data; the default is ``module.Class``. When a class
     moves, give its old name. A class may have several names: it is written under the last one, and

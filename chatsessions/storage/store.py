@@ -39,7 +39,7 @@ def is_stored(change: Change) -> bool:
     """
     Return True if the rows have something that only ``change`` can have written.
 
-    For a change that writes nothing unique the answer is False: it may be stored once more.
+    For a change that writes nothing unique it returns False; such a change can be stored again.
     """
     if change.entries:
         return _has_last_entry(change)
@@ -76,7 +76,7 @@ class Loaded:
     claim: Claim
     #: All values of user_session as one JSON text.
     state: bytes
-    #: Whether the cache has thrown the values away.
+    #: Whether the cache has dropped the values, so that they are lost.
     state_lost: bool
     #: The first entry of the log that is kept.
     first: int
@@ -148,7 +148,7 @@ class Store:
         """
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
-            # The cache first: after a crash in between, values that the log implies must be there.
+            # The cache first, so that a crash in between leaves no entries without their values.
             self._cache_pending(batch)
         worker = self._worker
         if worker is not None and time.monotonic() - worker.beats[1] > settings.WORKER_STALE:
@@ -170,7 +170,7 @@ class Store:
         """
         Refuse the sessions whose values the cache does not take, and go on with the others.
 
-        Values may be too large for it. Raises ``error`` if the cache takes nothing at all.
+        Values may be too large for the cache. Raises ``error`` if it takes nothing at all.
         """
         if not error.keys or not self._cache_takes_anything():
             raise error
@@ -197,7 +197,7 @@ class Store:
             try:
                 self._write(batch, batch.pending)
             except IntegrityError:
-                # For instance, somebody has flushed the tables under a running server.
+                # This worker's row may be gone, for instance if the tables were flushed.
                 if self._worker is None or not self._worker.restore():
                     raise
                 self._write(batch, batch.pending)
@@ -314,7 +314,7 @@ class Store:
         """
         Return a session's row without its contents, or None if there is no such session.
 
-        It is enough to refuse a client, before a megabyte of values is read.
+        This is enough to decide whether a client is refused; values may take a megabyte.
         """
         rows = ChatSession.objects.using(settings.DATABASE)
         return _read_row(rows.select_related("worker").defer(*CONTENTS), session_id)
@@ -430,8 +430,8 @@ def connect_cache(alias: str) -> BaseCache:
     """
     Return the cache of an alias in ``CACHES``, or a larger one if it is a small local-memory cache.
 
-    From the 301st entry on Django's default cache drops entries, also those of live sessions. A
-    larger one can replace it, as no other process reads it.
+    Django's default cache keeps 300 entries and drops others, also those of live sessions. A larger
+    one can replace it, as no other process reads it.
     """
     cache = caches.create_connection(alias)
     if type(cache) is not LocMemCache or cache._max_entries >= MIN_LOCAL_ENTRIES:
@@ -472,8 +472,8 @@ def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) ->
     Limit how long a transaction of the journal may block others, and may itself wait.
 
     If a worker is paused in the middle of a commit, PostgreSQL ends its transaction when the worker
-    counts as dead; else workers that claim its sessions would wait for it. A commit that waits for
-    another's lock is given up and tried again, so that heartbeats are written in between.
+    counts as dead; otherwise workers that claim its sessions would wait for it. A commit that waits
+    too long for a lock is given up and tried again, so that heartbeats are written in between.
     """
     stale = settings.WORKER_STALE * 1000
     limits = (("idle_in_transaction_session_timeout", stale), ("lock_timeout", stale / 3))

@@ -42,8 +42,8 @@ class ThreadKey:
 class Mark:
     """The changes of a conversation by ``chat_context.clear()``, ``add()`` and ``remove()``."""
 
-    #: The conversation was cleared up to this entry, with the thread's earlier sessions; None if it
-    #: was not cleared.
+    #: The entry up to which the conversation was cleared, and with it the thread's earlier
+    #: sessions; None if it was not cleared.
     after: int | None = None
     #: Messages that are not in the log, each with the entry that it follows.
     added: list[tuple[int, ConversationMessage]] = field(default_factory=list)
@@ -219,7 +219,7 @@ def last_messages(
     Messages from entry ``before`` of a session on are left out.
     """
     tails: list[_Tail] = []
-    count, size = limit, max_bytes  # at least so much has to be read
+    count, size = limit, max_bytes  # how much has still to be read, at least
     for part, chunks in logs:
         tail = _Tail(part)
         tails.append(tail)
@@ -227,7 +227,7 @@ def last_messages(
             for entry in chunk:
                 opens = entry.name in OPENING_NAMES
                 if before is not None and before[0] == part.session and entry.seq >= before[1]:
-                    # It may change earlier messages, or replace them.
+                    # The entry may change or replace earlier messages.
                     if not opens or entry.n is not None:
                         tail.entries.append(entry)
                 else:

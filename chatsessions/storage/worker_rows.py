@@ -24,8 +24,8 @@ from chatsessions.models import ChatSession, DatabaseNow, Worker, ago
 
 logger = logging.getLogger("chatsessions.worker")
 
-#: Warn of a clock that differs from the database's by more seconds. A time service keeps it within
-#: milliseconds.
+#: A warning is logged if a worker's clock differs from the database's by more seconds than this. A
+#: time service keeps the difference within milliseconds.
 MAX_CLOCK_SKEW = 5.0
 #: A smaller difference is not corrected: the query itself takes some time.
 CLOCK_TOLERANCE = timedelta(seconds=1)
@@ -41,7 +41,7 @@ _EXPIRED = (
 
 
 class WorkerRows:
-    """Reads and writes the rows of workers, for one worker. Synchronous, as the store is."""
+    """Reads and writes the rows of workers, for one worker. Its methods are synchronous."""
 
     def __init__(self, worker_id: UUID) -> None:
         self._id = worker_id
@@ -64,7 +64,7 @@ class WorkerRows:
         """
         Write a heartbeat; return True if this worker counted as dead since the last one.
 
-        Then other workers may have taken its sessions, even if its row is still there.
+        If so, other workers may have taken its sessions, even if its row is still there.
         """
         self.restore()
         known, self._known_pauses = self._known_pauses, self.pauses
@@ -248,11 +248,12 @@ def pid_space() -> str:
 def _forget(worker: Worker) -> int:
     """Delete the row of a dead worker, unless it has had a heartbeat since it was read."""
     with transaction.atomic(using=settings.DATABASE):
-        # Not with "=": SQLite compares texts, and writes fewer digits than Python.
+        # Not "=": SQLite compares texts, and its times have fewer digits than Python's.
         as_read = worker.heartbeat_at + timedelta(milliseconds=1)
         rows = Worker.objects.using(settings.DATABASE)
-        # The row is locked by an update that changes nothing, as SQLite has no SELECT FOR UPDATE:
-        # there a transaction that begins by reading may write no more once somebody else commits.
+        # The row is locked by an update that changes nothing, as SQLite has no SELECT FOR UPDATE.
+        # There a transaction that begins with a read cannot write any more after another
+        # connection has committed.
         if not rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).update(pid=F("pid")):
             return 0
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
@@ -278,7 +279,7 @@ def _tell_of_clock(worker: Worker) -> None:
 
 
 def _process_lives(pid: int) -> bool:
-    """Return True if a process of this host is alive. Our own pid is this process."""
+    """Return True if the process ``pid`` of this host is alive."""
     if pid == os.getpid():
         return True
     try:
@@ -286,5 +287,5 @@ def _process_lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # it is somebody else's
+        pass  # the process belongs to another user
     return True
