@@ -25,7 +25,7 @@ T = TypeVar("T")
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-CENTURY = 36_525 * DAY  # far enough, and datetime can still count it
+CENTURY = 36_525 * DAY  # datetime can still count it
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -81,7 +81,8 @@ class Setting(Generic[T]):
         if not self.accepts(value):
             problem = self.problem(value)
             raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
-        # Cached there, where Python looks first: some are read several times for every message.
+        # Cached where Python looks before it calls this method: some settings are read several
+        # times for every message.
         vars(instance)[self.name] = value
         return value  # type: ignore[no-any-return]  # accepts() is the type check
 
@@ -392,7 +393,11 @@ def with_offset(at: datetime) -> datetime:
 
 
 def for_database(at: datetime) -> datetime:
-    """Return ``at``, which has an offset, for a query: without it under ``USE_TZ=False``."""
+    """
+    Return ``at``, which has an offset, as the database stores times.
+
+    Under ``USE_TZ=False`` this is the local time in ``TIME_ZONE``, without an offset.
+    """
     if django_settings.USE_TZ:
         return at
     if django_settings.TIME_ZONE is None:

@@ -29,7 +29,7 @@ else:
 
 class JSONTextField(_TextField):
     """
-    JSON that is stored as text, just as it was sent.
+    A field that stores a value as JSON text.
 
     It is not a ``JSONField``: PostgreSQL's ``jsonb`` refuses ``\\u0000``, which any client may
     send, and loses the order of keys; SQLite parses each value again when it is inserted.
@@ -53,7 +53,7 @@ class DatabaseNow(Now):
     def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
         if connection.timezone_name != "UTC":
             return super().as_mysql(compiler, connection, **extra_context)
-        # Django keeps UTC there and leaves the server's own time zone as it is.
+        # Django stores UTC, but MySQL's NOW() returns the time in the server's own time zone.
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
@@ -73,7 +73,7 @@ def ago(seconds: float, now: datetime | None = None) -> datetime | Combinable:
     return DatabaseNow() - span if now is None else now - span
 
 
-#: Not as a keyword argument, which mypy takes for a duplicate field.
+#: A dict, because mypy takes the keyword argument ``read_at`` for a duplicate field.
 _READ_AT: dict[str, Any] = {"read_at": DatabaseNow()}
 
 
@@ -105,7 +105,7 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(_("last heartbeat"), db_index=True)
     #: The same moment by the worker's own clock.
     clock_at = models.DateTimeField(_("its clock"), null=True, blank=True)
-    #: Since when its sessions could not be stored; None while storing works.
+    #: The time since which its sessions cannot be stored; None while storing works.
     stuck_since = models.DateTimeField(_("stores nothing since"), null=True, blank=True)
 
     #: The database's time when the row was read; set by ``timed()``.
@@ -129,7 +129,7 @@ class Worker(models.Model):
 
     @property
     def clock_ahead(self) -> timedelta:
-        """How far its clock is ahead of the database's; negative if it is behind."""
+        """How far the worker's clock is ahead of the database's; negative if it is behind."""
         return timedelta() if self.clock_at is None else self.clock_at - self.heartbeat_at
 
 
@@ -214,7 +214,11 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         return self.ended()._older("ended_at", settings.KEEP, now)
 
     def _older(self, moment: str, age: float, now: datetime | None) -> ChatSessionQuerySet:
-        """Return the sessions whose ``moment`` is older than ``age``, or than the unused age."""
+        """
+        Return the sessions in which the column ``moment`` is more than ``age`` seconds ago.
+
+        For sessions that are ``unused()`` the limit is at most ``UNUSED_SESSION_AGE`` seconds.
+        """
         least = min(age, settings.UNUSED_SESSION_AGE)
         # The first condition uses an index.
         rows = self.filter(**{f"{moment}__lt": ago(least, now)})
@@ -300,10 +304,11 @@ class ChatSession(models.Model):
     accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
     #: The turns of events up to this one have ended; events from there to ``accepted`` are pending.
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)
-    #: The first event that came by HTTP, and that the client of a websocket does not know of.
+    #: The number of the first event that came by HTTP and that the client's websocket does not know
+    #: of yet; None if there is none.
     posted_from = models.PositiveBigIntegerField(null=True, blank=True)
-    #: Events after ``handled`` whose turns have ended, because they overtook another turn; in the
-    #: format of ``delivery.Handled.ahead``.
+    #: The events after ``handled`` whose turns have ended, because they overtook another turn; in
+    #: the format of ``delivery.Handled.ahead``.
     handled_ahead = JSONTextField(default=list, blank=True)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
     #: The turn that runs beside ``running``.
@@ -315,7 +320,8 @@ class ChatSession(models.Model):
     events_out = models.PositiveBigIntegerField(_("events out"), default=0)
     connections = models.PositiveIntegerField(_("connections"), default=0)
     turns_failed = models.PositiveIntegerField(_("failed turns"), default=0)
-    #: Whether the client has done something other than an event, in an application's own protocol.
+    #: Whether the client has done something other than send events, in a consumer or a view of the
+    #: application's own.
     has_acted = models.BooleanField(default=False, db_default=False, editable=False)
 
     created_at = models.DateTimeField(_("started"), db_index=True)
@@ -378,7 +384,7 @@ class SessionEvent(models.Model):
     key = models.UUIDField(null=True, blank=True, editable=False)
     name = models.CharField(max_length=100)
     data = JSONTextField()
-    #: How the turn of a client's event has ended; None for ``done``, and if it has no outcome yet.
+    #: How the turn of a client's event has ended; None if it is ``done`` or has not ended.
     status = models.CharField(max_length=12, choices=Status, null=True, blank=True)  # noqa: DJ001
     created_at = models.DateTimeField()
 

@@ -1,8 +1,9 @@
 """
-Timers and deadlines that let what came in time go first.
+Timers and deadlines that wait a little longer after a hold-up of the event loop.
 
 When an event loop goes on after a hold-up (a handler has blocked it, or the machine was busy), it
-calls the timers that are due before it resumes the tasks whose answers have arrived meanwhile.
+calls the timers that are due before it resumes the tasks whose results have arrived meanwhile. The
+timers here let these tasks run first.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from contextlib import asynccontextmanager
 
 #: The loop was held up if a timer is called more than this many seconds late.
 HELD_UP = 0.5
-#: Seconds that the loop then has to handle what has arrived.
+#: Seconds that a timer then waits, while the loop handles the results that have arrived.
 CATCH_UP = 1.0
 
 
 def is_overdue(loop: asyncio.AbstractEventLoop, timer: asyncio.TimerHandle) -> bool:
-    """Return True in the callback of ``timer`` if the loop was held up when it was due."""
+    """Return True if the loop was held up when ``timer`` was due; call it in its callback."""
     return loop.time() - timer.when() > HELD_UP
 
 
 class Timer:
     """
-    Calls ``callback`` with ``args`` after ``seconds``, and not at once after a hold-up.
+    Calls ``callback`` with ``args`` after ``seconds``.
 
-    If the loop was held up when the timer was due, it waits for ``CATCH_UP`` seconds more, once.
+    If the loop was held up when the timer was due, the timer waits ``CATCH_UP`` seconds more, once.
     """
 
     __slots__ = ("_args", "_callback", "_handle", "_loop")
@@ -55,7 +56,11 @@ class Timer:
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Do as ``asyncio.timeout(seconds)``, by a :class:`Timer`."""
+    """
+    Raise ``TimeoutError`` if the block takes longer than ``seconds``.
+
+    Works as ``asyncio.timeout()``, but with a :class:`Timer`.
+    """
     async with asyncio.timeout(None) as timeout:
         timer = Timer(asyncio.get_running_loop(), seconds, timeout.reschedule, 0)
         try:
