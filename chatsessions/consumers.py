@@ -50,8 +50,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     Subclass it like any ``AsyncWebsocketConsumer``: ``connect``, ``receive`` and ``disconnect`` run
     inside the context, one at a time, and their changes of ``user_session`` are stored after each.
-    A message or step that one of them leaves open is closed at its end; what streams for longer is
-    for ``spawn()``. ``self.session`` is the session; its client resumes it with
+    A message or step that one of them leaves open is closed when the method ends: use ``spawn()``
+    for a longer stream. ``self.session`` is the session; its client resumes it with
     ``self.session.id`` and ``self.session_token``.
     """
 
@@ -138,7 +138,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         await self.send(text_data=msgspec.json.encode({"name": name, "data": data}).decode())
 
     async def dispatch(self, message: Message) -> None:
-        # Instead of Channels' check of database connections: a thread hop before each event.
+        # In place of Channels' check of database connections, which takes a thread hop per event.
         get_worker().refresh_connections()
         handler = getattr(self, message["type"].replace(".", "_"), None)
         if handler is None or message["type"].startswith("_"):
@@ -264,7 +264,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """
         Run a method of the subclass in the context, and store its changes.
 
-        Streams that it leaves open are closed: as interrupted, if it raises.
+        Streams that the method leaves open are closed; if it raises, they count as interrupted.
         """
         live = self._live
         if live is None:
@@ -276,7 +276,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             try:
                 await step
             except BaseException as error:
-                interrupted = not isinstance(error, StopConsumer)  # which ends each disconnect()
+                interrupted = not isinstance(error, StopConsumer)  # it ends every disconnect()
                 raise
             finally:
                 if not live.closed:
@@ -332,7 +332,7 @@ class _ConsumerSubscriber(Subscriber):
         self._put(*(entry for entry in entries if entry.n is None))
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        """Do nothing: tokens and turns belong to the protocol, which this consumer lacks."""
+        """Do nothing: tokens and turns are for the protocol, which this consumer does not speak."""
 
     def close(self, code: CloseCode, *, ended: str | None = None) -> None:
         if self._greeting.done():

@@ -7,16 +7,16 @@ All exceptions of ``chatsessions``.
     ├── ContextNotFound          no session is current here
     ├── SessionNotFound          no such session
     ├── SessionOver              the session has ended
-    ├── SessionConnected         a websocket numbers the session's events
+    ├── SessionConnected         the session has a websocket; send events there
     ├── SessionOwned             the session belongs to a user already
     ├── SessionUnavailable       the session cannot be opened now; try again
     ├── TooManySessions          the user has as many connected sessions as allowed
     ├── OwnershipLost            another worker holds the session now
     ├── OwnerUnreachable         the session is live in another process
-    ├── ServerStopped            the server stopped before a call from outside was done
+    ├── ServerStopped            the server stopped during a call from outside
     ├── TurnStopped              the turn was stopped; it can change nothing more
     ├── StoreUnavailable         the database (or cache) did not take a commit in time
-    ├── CacheFailed              the cache did not take or give the values
+    ├── CacheFailed              the cache failed to store or to read values
     ├── AccessRefused            a login, a permission or a key is missing
     ├── FileRefused              a file that a session does not accept
     ├── ChatError                a Chat is declared wrongly
@@ -205,7 +205,7 @@ class TurnStopped(ChatSessionsError):
 
 
 class StoreUnavailable(ChatSessionsError):
-    """A commit was not stored within ``STORE_TIMEOUT``. Nothing is lost: it is tried again."""
+    """A commit was not stored within ``STORE_TIMEOUT``. Nothing is lost: the commit is repeated."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -216,7 +216,7 @@ class StoreUnavailable(ChatSessionsError):
 
 
 class CacheFailed(ChatSessionsError):
-    """The cache failed to store or to read values: those of ``keys``, or all if there are none."""
+    """The cache failed to store or to read values: those of ``keys``, or all if it is empty."""
 
     def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
         self.keys = frozenset(keys)

@@ -23,7 +23,7 @@ MAX_TEXT = 10_000
 #: The most tags.
 MAX_TAGS = 100
 
-#: A message that ``gettext`` translates, and what is put into it.
+#: A message that ``gettext`` translates, and the values of its placeholders.
 Words = tuple[str, dict[str, Any]]
 
 

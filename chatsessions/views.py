@@ -90,8 +90,8 @@ async def profiles(request: HttpRequest) -> HttpResponse:
     """
     Answer ``GET profiles/?chat=<name>``: the profiles that the user may choose from.
 
-    ``{"chat": name, "profiles": [{"name", "display_name", "markdown_description", "icon",
-    "default"}]}``; ``default`` is true for the profile of a session whose client chooses none. The
+    The JSON is ``{"chat": name, "profiles": [{"name", "display_name", "markdown_description",
+    "icon", "default"}]}``; ``default`` is true for the profile of clients that choose none. The
     answer is 404 if no such chat is served, and 403 if none of its consumers lets the user in by
     ``login_required`` and ``permission_required``, or if the chat's function or an authentication
     backend fails.

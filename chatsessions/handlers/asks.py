@@ -30,7 +30,7 @@ class _Question:
     ``format`` says how ``content`` is to be read, ``text`` or ``markdown``; the default is the
     chat's format. ``timeout`` is in seconds, None for as long as the session lives. The question is
     in the log, so it is there after a reload and on another device, and the answer reaches the
-    waiting handler. Meanwhile actions and settings are handled.
+    waiting handler. While the handler waits, actions and settings are still handled.
     """
 
     kind: str

@@ -74,7 +74,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
-#: Seconds after which whoever waits for another event loop checks that it still runs.
+#: Seconds after which code that waits for another event loop checks that it still runs.
 PATIENCE = 1.0
 
 
@@ -143,7 +143,7 @@ def no_await_forgotten() -> Iterator[None]:
         calls.is_over = True
     forgotten = []
     for work, file, line in calls.made:
-        # Referred to by the list, by this variable and by the argument. A task would be a fourth.
+        # Three references: the list, this variable and the argument. A task would be a fourth.
         if getcoroutinestate(work) == CORO_CREATED and sys.getrefcount(work) <= 3:
             work.close()
             name = getattr(work, "__qualname__", repr(work))
@@ -159,7 +159,8 @@ def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
     """
     Return ``work``, and let the turn fail if it is never awaited.
 
-    Call it directly in the function that the application calls: the caller of that is reported.
+    Call it directly in the function that the application calls: the error names the file and the
+    line of that function's caller.
     """
     calls = _calls.get()
     if calls is not None and not calls.is_over:
@@ -197,8 +198,8 @@ def also_sync(
     """
     Make an async method run at once where no event loop runs, and return a :class:`Done`.
 
-    ``loop_of(self, name)`` returns the event loop that it runs in. ``within`` may wrap the
-    coroutine that runs there.
+    ``loop_of(self, name)`` returns the event loop in which the method runs. ``within`` may wrap
+    the coroutine that runs there.
     """
 
     def decorate(

@@ -55,7 +55,7 @@ Lifespan = TypeVar("Lifespan", bound=Callable[[], AsyncIterator[Any]])
 #: The longest name of a chat: it is a column of the session's row.
 MAX_NAME = 200
 
-#: The most keys of ``user_session`` that the log names.
+#: The most keys of a chat that are logged as kept in memory only.
 MAX_KEYS = 1000
 
 #: The name of entries that answer a question. No event may have it.
@@ -134,16 +134,16 @@ class Chat:
         self.beside = _checked_events(beside)
         self.keeps_unstorable = keeps_unstorable
         self.message_format = message_format if message_format is None else _format(message_format)
-        #: The keys of ``user_session`` that the log has named.
+        #: The keys of ``user_session`` that were logged as kept in memory only.
         self._in_memory: set[str] = set()
         self.hooks: dict[str, Handler] = {}
         self.events: dict[str, Handler] = {}
         self.actions: dict[str, Handler] = {}
-        # Whether anything serves it.
+        # Whether a consumer or view of this process uses it; resolve_chat() sets it.
         self.routed = False
         #: The access rules of its consumers and views, each once.
         self.access_rules: set[Access] = set()
-        #: What users are offered: ``profiles`` and ``starters``.
+        #: The functions that return what users may choose from: ``profiles`` and ``starters``.
         self._choices: dict[str, Handler] = {}
         #: Whether any profile that was offered here has starters of its own.
         self._profiles_have_starters = False
@@ -152,22 +152,27 @@ class Chat:
         return f"<Chat {self.name}>"
 
     def on_chat_start(self, function: NoArgument) -> NoArgument:
-        """Runs once per session, before anything else: ``()``."""
+        """Register the handler that begins a new session; it runs once and takes no argument."""
         return self._add(self.hooks, "chat_start", function)
 
     def on_chat_resume(self, function: OnResume) -> OnResume:
         """
-        Runs once per session that continues an old thread, instead of ``on_chat_start``:
-        ``(thread)``, a ``Thread``.
+        Register the handler that begins a session of an old thread, instead of ``on_chat_start``.
+
+        It runs once per session; its argument is a ``Thread``.
         """
         return self._add(self.hooks, "chat_resume", function)
 
     def on_message(self, function: OnMessage) -> OnMessage:
-        """Runs for every message of the user: ``(message)``, a ``Message``."""
+        """Register the handler of the user's messages; its argument is a ``Message``."""
         return self._add(self.hooks, "message", function)
 
     def on_event(self, name: str) -> Callable[[OnData], OnData]:
-        """Runs for the application's own events named ``name``: ``(data)``."""
+        """
+        Register the handler of the application's own events ``name``; its argument is their data.
+
+        Raises ``ChatError`` for a name that an event of the application cannot have.
+        """
         if name in NAMED_HOOKS:
             raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
         if name == ANSWER:
@@ -181,15 +186,16 @@ class Chat:
         return lambda function: self._add(self.events, name, function)
 
     def on_action(self, name: str) -> Callable[[OnAction], OnAction]:
-        """Runs when the user has chosen an action of this name: ``(action)``, an ``Action``."""
+        """Register the handler of chosen actions ``name``; its argument is an ``Action``."""
         if not isinstance(name, str) or not name:
             raise ChatError(f'{name!r} cannot be an action\'s name; write @chat.on_action("name").')
         return lambda function: self._add(self.actions, name, function)
 
     def on_feedback(self, function: OnFeedback) -> OnFeedback:
         """
-        Runs when the user has given an answer a thumb, or has taken it back: ``(feedback)``, a
-        ``Feedback``. It is stored whether there is a handler or not.
+        Register the handler of ratings, given or taken back; its argument is a ``Feedback``.
+
+        Ratings are stored with or without a handler.
         """
         return self._add(self.hooks, "feedback", function)
 
@@ -200,51 +206,52 @@ class Chat:
         return [*(["feedback"] if feedback else []), *(["edits"] if self.edits else [])]
 
     def on_settings_update(self, function: OnSettings) -> OnSettings:
-        """Runs when the user has changed the chat settings: ``(settings)``, a dict of them all."""
+        """Register the handler of changed chat settings; its argument is a dict of all settings."""
         return self._add(self.hooks, "settings", function)
 
     def on_window_message(self, function: OnData) -> OnData:
-        """Runs when the window around the page has sent something: ``(data)``."""
+        """Register the handler of messages from the window around the page; it gets their data."""
         return self._add(self.hooks, "window_message", function)
 
     def on_stop(self, function: NoArgument) -> NoArgument:
-        """Runs after the user has stopped a turn: ``()``."""
+        """Register the handler that runs after the user has stopped a turn, without argument."""
         return self._add(self.hooks, "stop", function)
 
     def on_connect(self, function: NoArgument) -> NoArgument:
-        """Runs for every connection, after ``on_chat_start``: ``()``."""
+        """Register the handler that runs for every connection, after ``on_chat_start``."""
         return self._add(self.hooks, "connect", function)
 
     def on_disconnect(self, function: NoArgument) -> NoArgument:
-        """Runs when a connection is gone; the session stays: ``()``."""
+        """Register the handler that runs when a connection is gone. The session stays."""
         return self._add(self.hooks, "disconnect", function)
 
     def on_chat_end(self, function: OnEnd) -> OnEnd:
-        """Runs once when the session ends, not when a connection is lost: ``(reason)``, a str."""
+        """Register the handler that runs once when the session ends; its argument is the reason."""
         return self._add(self.hooks, "chat_end", function)
 
     def on_session_load(self, function: NoArgument) -> NoArgument:
         """
-        Runs whenever a worker takes the session, new or stored, before its other handlers: ``()``.
+        Register the handler that runs whenever a worker takes the session, new or stored.
 
-        It is the place to rebuild ``user_session.local``. Open what has to be closed in
-        :meth:`session_lifespan`, or close it in :meth:`on_session_unload`.
+        It takes no argument, and runs before the other handlers of the session. It is the place to
+        rebuild ``user_session.local``. Open what has to be closed in :meth:`session_lifespan`, or
+        close it in :meth:`on_session_unload`.
         """
         return self._add(self.hooks, "session_load", function)
 
     def on_session_unload(self, function: NoArgument) -> NoArgument:
         """
-        Runs when this worker no longer owns the session: ``()``.
+        Register the handler that runs when this worker no longer owns the session.
 
-        The session was let go, has moved to another worker or has ended, or the server stops.
-        ``user_session`` can be read; nothing can be set or sent any more. The hook has
-        ``LIFESPAN_TIMEOUT`` seconds, and does not run after a crash.
+        The worker has released the session, the session has moved or ended, or the server stops.
+        The handler takes no argument. It can read ``user_session``, and can set and send nothing
+        any more. It has ``LIFESPAN_TIMEOUT`` seconds, and does not run after a crash.
         """
         return self._add(self.hooks, "session_unload", function)
 
     def session_lifespan(self, function: Lifespan) -> Lifespan:
         """
-        Sets up and tears down what a session needs in a worker; an async generator: ``()``.
+        Register the async generator that opens and closes what a session needs in a worker.
 
         The part before its one ``yield`` runs when a worker takes the session, before all other
         handlers. The part after it runs when the worker no longer owns the session, after all
@@ -263,23 +270,24 @@ class Chat:
 
     def on_interrupted(self, function: OnInterrupted) -> OnInterrupted:
         """
-        Runs when a worker takes a session whose turn was cut short by a crash: ``(turn)``, an
-        ``InterruptedTurn``. The turn itself is not run again.
+        Register the handler that runs when a worker takes a session whose turn a crash cut short.
+
+        Its argument is an ``InterruptedTurn``. The turn itself is not run again.
         """
         return self._add(self.hooks, "interrupted", function)
 
     def profiles(self, function: OnData) -> OnData:
         """
-        Returns the profiles that a user may choose from, a list of ``ChatProfile``: ``(user)``.
+        Register the function that returns the list of ``ChatProfile`` that a user may choose from.
 
-        ``user`` is the Django user, or an ``AnonymousUser``. It runs outside of sessions: before
-        one is made, and for pages that offer the choice.
+        Its argument is the Django user, or an ``AnonymousUser``. It runs outside of sessions:
+        before a session is made, and for pages that offer the choice.
         """
         return self._add(self._choices, "profiles", function)
 
     @property
     def has_profiles(self) -> bool:
-        """Whether there are profiles to choose from; if not, a profile is any text."""
+        """Whether the chat offers profiles; if not, a client may ask for any profile."""
         return "profiles" in self._choices
 
     async def get_profiles(
@@ -304,10 +312,10 @@ class Chat:
 
     def starters(self, function: OnData) -> OnData:
         """
-        Returns what the user may begin with, a list of ``Starter``: ``(user)``.
+        Register the function that returns the list of ``Starter`` that a user may begin with.
 
-        It runs once per new session, in its context, before ``on_chat_start``. A profile that has
-        ``starters`` of its own offers those instead.
+        Its argument is the user. It runs once per new session, in the session's context, before
+        ``on_chat_start``. A profile that has ``starters`` of its own offers those instead.
         """
         return self._add(self._choices, "starters", function)
 
@@ -374,8 +382,8 @@ class Chat:
         return function
 
 
-# The chats of this process by name. The decorators of modules put their handlers here, and a worker
-# that ends a stored session finds them here.
+# The chats of this process by name: those of modules' decorators, and those that resolve_chat()
+# has returned.
 _chats: dict[str, Chat] = {}
 
 
@@ -383,13 +391,13 @@ def module_chat(module: str) -> Chat:
     """
     Return the ``Chat`` of a module's own decorators: ``module_chat(__name__)``.
 
-    It is made at its first use, and is the bot that the module's name stands for.
+    The first call makes it. A consumer with the module's name as its ``chat`` serves this chat.
     """
     return _chats.setdefault(module, Chat(module))
 
 
 def find_chat(name: str) -> Chat:
-    """Return the chat of this name, or one without handlers if there is none."""
+    """Return the chat of this name, or a new one without handlers."""
     return _chats.get(name) or Chat(name)
 
 
@@ -506,7 +514,7 @@ def _handler(function: Callable[..., Any]) -> Handler:
 
 
 def _is_same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
-    """Return True for the same function, defined again by a reload of its module."""
+    """Return True if both are one function, perhaps defined again by a reload of its module."""
     if known is function or _describe(known) != _describe(function):
         return known is function
     # All lambdas of a module have one name; two of them are on two lines.
@@ -524,7 +532,8 @@ def _caller() -> str:
     """
     Return the name of the module that uses a decorator.
 
-    A function's ``__module__`` may be that of another decorator, or of functools for a partial.
+    The decorated function's ``__module__`` may be another: that of a decorator below this one, or
+    ``functools`` for a partial.
     """
     return str(sys._getframe(2).f_globals["__name__"])
 
@@ -562,12 +571,20 @@ set_starters.__name__ = set_starters.__qualname__ = "set_starters"
 
 
 def on_event(name: str) -> Callable[[OnData], OnData]:
-    """Runs for the application's own events named ``name``: ``(data)``. For the module's Chat."""
+    """
+    Register the handler of the application's own events ``name``; its argument is their data.
+
+    For the Chat of the module. Raises ``ChatError``.
+    """
     return lambda function: module_chat(_caller()).on_event(name)(function)
 
 
 def on_action(name: str) -> Callable[[OnAction], OnAction]:
-    """Runs when the user has chosen an action of this name: ``(action)``. For the module's Chat."""
+    """
+    Register the handler of chosen actions ``name``; its argument is an ``Action``.
+
+    For the Chat of the module.
+    """
     return lambda function: module_chat(_caller()).on_action(name)(function)
 
 
@@ -581,5 +598,5 @@ def user_env(*names: str) -> None:
 
 
 def message_format(name: Format) -> None:
-    """Say how messages of the module's Chat are to be read: ``text`` or ``markdown``."""
+    """Set the default format of messages of the module's Chat: ``text`` or ``markdown``."""
     module_chat(_caller()).message_format = _format(name)

@@ -30,7 +30,7 @@ M = TypeVar("M", bound=Message)
 #: The most messages that one call of ``messages()`` returns.
 MAX_MESSAGES = 1000
 
-#: Reads so many of a thread's messages: the last ones, or the last ones before an entry.
+#: Reads a number of a thread's messages: the last ones, or the last ones before an entry.
 ReadPage = Callable[[int, tuple[UUID, int] | None], "Awaitable[Page]"]
 
 _ROLES = {USER: "user", ASSISTANT: "assistant", SYSTEM: "system"}
@@ -180,7 +180,7 @@ class ChatContext:
 
     def clear(self) -> None:
         """
-        Forget what was said so far, in this session and in its thread.
+        Forget all messages so far, of this session and of its thread.
 
         The log and what the user sees stay as they are. Raises ``TurnStopped``.
         """
@@ -234,7 +234,7 @@ class Thread(Mapping[str, Any]):
     #: When the first of these sessions began.
     created_at: datetime
     user: Any
-    #: The last session's chat settings and profile, and the values of it that are carried over.
+    #: The last session's chat settings, its profile, and those of its values that are carried over.
     metadata: dict[str, Any]
     read: ReadPage = field(repr=False)
     said: list[ConversationMessage] = field(repr=False)

@@ -1,7 +1,7 @@
 """
 The context: the session that the running code belongs to.
 
-It is kept in a ``ContextVar``, which reaches tasks and ``sync_to_async`` by itself.
+A ``ContextVar`` holds it, which tasks and ``sync_to_async`` copy by themselves.
 :func:`bind_context` carries it into executors, threads and callbacks; :func:`spawn` runs a task
 that the session owns. ``user_session`` stands for the values of the current session.
 """
@@ -44,7 +44,7 @@ class MessageHistory(ABC):
 
     @abstractmethod
     def messages(self) -> list[ConversationMessage]:
-        """Return what was said, oldest first."""
+        """Return the messages, oldest first."""
 
     @abstractmethod
     def has_sent(self, said: ConversationMessage) -> bool:
@@ -56,15 +56,19 @@ class MessageHistory(ABC):
 
     @abstractmethod
     def add(self, said: ConversationMessage) -> None:
-        """Add a message that is not sent."""
+        """Add a message without sending it."""
 
     @abstractmethod
     def remove(self, key: str | tuple[UUID, int]) -> bool:
-        """Forget a message by its key; return whether it was there."""
+        """
+        Forget a message; return whether it was there.
+
+        ``key`` is its id, or for a message of the client its session and event number.
+        """
 
     @abstractmethod
     def clear(self) -> None:
-        """Forget everything that was said so far."""
+        """Forget all messages so far."""
 
 
 class Context(Struct, eq=False, kw_only=True):
@@ -175,12 +179,12 @@ class UserSessionProxy(MutableMapping[str, Any]):
     def create_accessor(
         self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
     ) -> SessionAccessor[T]:
-        """Return an accessor of ``key`` that works in whatever session is current."""
+        """Return an accessor of ``key`` in the session that is current when it is used."""
         return SessionAccessor(self, key, default, apply_fn)
 
     @property
     def lost(self) -> frozenset[str]:
-        """The keys, not set since, whose values an earlier owner had in memory only."""
+        """The keys, not set again, whose values an earlier owner kept in memory only."""
         return current("user_session").user_session.lost
 
     @property

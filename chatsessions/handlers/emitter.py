@@ -24,7 +24,7 @@ from .bridge import also_sync, in_loop
 
 T = TypeVar("T")
 
-#: What to send instead of data that JSON cannot have.
+#: What to send instead of data that JSON cannot represent.
 _ADVICE = (
     "An event is JSON: send plain data, of a pydantic model what .model_dump(mode='json') gives."
 )
@@ -79,7 +79,7 @@ class Streaming(ABC):
 
     @abstractmethod
     def as_event(self) -> dict[str, Any]:
-        """Return the message as it goes over the wire."""
+        """Return the message or step as it goes over the wire."""
 
     def begin_stream(self) -> None:
         """Mark the stream as open; its opening event is in the log."""
@@ -105,7 +105,7 @@ class Sink(ABC):
     """
     What an emitter writes to: the session in its owner's memory, or a block of code elsewhere.
 
-    Its methods raise if the session or the turn accepts nothing more.
+    Its methods raise an error if the session or the turn accepts nothing more.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -137,7 +137,7 @@ class Sink(ABC):
         """Stop offering ``action``."""
 
     def withdrawn(self, message: str) -> set[str]:
-        """Return the ids of the withdrawn actions of ``message``, where they are known."""
+        """Return the ids of the withdrawn actions of ``message``; empty if they are not known."""
         return set()
 
     @abstractmethod
@@ -155,7 +155,7 @@ class Sink(ABC):
     @property
     @abstractmethod
     def is_crowded(self) -> bool:
-        """Whether :meth:`room` would have to wait."""
+        """Whether :meth:`room` would wait."""
 
     @abstractmethod
     async def room(self) -> None:

@@ -42,7 +42,7 @@ def checked_format(given: Format) -> Format:
 
 
 def default_format() -> Format:
-    """Return the format of the current chat's messages, or that of the settings."""
+    """Return the format of the current chat's messages, or the setting ``MESSAGE_FORMAT``."""
     here = find_context()
     chosen: Format | None = None if here is None else here.chat.message_format
     return chosen or settings.MESSAGE_FORMAT
@@ -125,8 +125,9 @@ class Action:
         """
         Take the button off its message; the action is not offered any more.
 
-        An update of the message leaves it out, even if its ``actions`` still have it. It is no
-        error if the button is gone already. Raises what ``context.emitter.emit`` raises.
+        Later updates of the message leave the action out, even if the message's ``actions`` still
+        have it. Nothing happens if the button is gone already. Raises what
+        ``context.emitter.emit`` raises.
         """
         await current("Action.remove").emitter.withdraw(self.id)
 
@@ -212,9 +213,9 @@ class Message(Streaming):
         self._sent_in: UUID | None = None
         #: The session and the number of the event, for a message of the client.
         self.event: tuple[UUID, int] | None = None
-        #: For a message that the user has sent again: the number of the one that it replaces.
+        #: The number of the message that this one replaces, if the user has sent one again.
         self.replaces: int | None = None
-        #: Whether the client may have actions of this message to choose from.
+        #: Whether the client may still show buttons of this message.
         self._offers = False
 
     @property
@@ -241,11 +242,11 @@ class Message(Streaming):
     @also_sync(owner_loop)
     async def send(self) -> Self:
         """
-        Send the message; a streamed message is sent whole, which closes its stream.
+        Send the message; if it streams, send the whole text and close its stream.
 
-        When this returns, the message is in the log. The client gets it when it is stored. Raises
-        what ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session,
-        which the client could not fetch.
+        When this returns, the message is an entry of the log. The client gets it when the entry is
+        stored. Raises what ``context.emitter.emit`` raises, and ``ValueError`` for a file of
+        another session, which the client could not fetch.
         """
         here = current("Message.send")
         if self._sent_in == here.session.id:
@@ -258,9 +259,10 @@ class Message(Streaming):
         self, here: Context, name: str, append: Callable[..., R], *, opens: bool = False
     ) -> R:
         """
-        Append the message as it is now, by ``append``. That closes its stream, or ``opens`` it.
+        Append the message as it is now, with ``append``. This closes its stream, or ``opens`` it.
 
-        As a ``message`` it is one of the application, whatever it was in another session.
+        The event ``message`` is always a message of the application, even if a client has sent the
+        message in another session.
         """
         self._format = self.format  # fixed now: the stream may be closed where no chat is current
         if self.actions:
@@ -283,7 +285,7 @@ class Message(Streaming):
         )
 
     def _leave_out(self, withdrawn: set[str]) -> None:
-        """Leave out actions that this message was sent with, and that were taken off it since."""
+        """Remove the actions that this message was sent with and that were taken off it since."""
         self.actions = [
             action
             for action in self.actions

@@ -22,8 +22,8 @@ class Starter:
     """
     A message that the user may begin with, by a button.
 
-    The button shows ``label`` and ``icon``, one of a few names or a sign, and sends ``message`` as
-    the user's. Raises ``ChatError``.
+    The button shows ``label`` and ``icon``, and sends ``message`` as the user's message. ``icon``
+    is one of a few names, or a sign. Raises ``ChatError`` for an empty text or a wrong type.
     """
 
     label: str
@@ -61,9 +61,9 @@ class ChatProfile:
 
     ``name`` is what the client sends and the session keeps: 1 to 200 characters, no control
     characters. The page shows ``display_name`` instead, if there is one. ``markdown_description``
-    is Markdown; ``icon`` is one of a few names or a sign, not a URL. The profile with ``default``
-    is that of clients that choose none. Its ``starters`` are offered instead of the chat's. Raises
-    ``ChatError``.
+    is Markdown; ``icon`` is one of a few names or a sign, not a URL. Clients that choose none
+    get the profile with ``default``. The ``starters`` of a profile are offered instead of the
+    chat's. Raises ``ChatError`` for invalid values.
     """
 
     name: str

@@ -50,7 +50,7 @@ class Session:
     restored: bool = False
     #: Whether a client is connected now.
     connected: bool = False
-    #: Lists its files and saves one; the owner sets it.
+    #: Lists and saves the session's files; the owner sets it.
     stored_files: SessionFiles | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -62,7 +62,8 @@ class Session:
         """
         Return the session's files, the user's and the application's, oldest first.
 
-        Raises what the database raises.
+        Raises ``OwnershipLost`` for a session that this process has not opened, and what the
+        database raises.
         """
         if self.stored_files is None:
             raise OwnershipLost(self.id)

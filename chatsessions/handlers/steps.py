@@ -1,4 +1,4 @@
-"""Steps: what a handler does on its way to an answer, shown as rows that unfold."""
+"""Steps of a handler on the way to an answer; the page shows them as rows that unfold."""
 
 from __future__ import annotations
 
@@ -53,8 +53,7 @@ class Step(Streaming):
     ``name`` and ``type`` (``tool``, ``llm``, ``retrieval``, any word) say what it is. ``input`` and
     ``output`` are text; a dict or list is shown as JSON, anything else by ``str``. With ``format``
     ``markdown`` the output is read as Markdown. ``metadata`` is JSON that is sent with it.
-    ``parent`` is the step that it is part of, or the id of that step; by default it is the step in
-    whose block it begins.
+    ``parent`` is the outer step or its id; the default is the step in whose block this one begins.
 
     ``async with Step("search", input=query) as step:`` shows the step as running, and as done at
     the end of the block. If the block raises, the step has failed and ``error`` says so: with the
@@ -130,9 +129,9 @@ class Step(Streaming):
     @also_sync(owner_loop)
     async def send(self) -> Self:
         """
-        Show the step as running; a step that was sent is updated.
+        Show the step as running, or update it if it was sent before.
 
-        When this returns it is in the log. Raises what ``context.emitter.emit`` raises.
+        When this returns, the step is in the log. Raises what ``context.emitter.emit`` raises.
         """
         await self._tell(current("Step.send"))
         return self
@@ -225,7 +224,7 @@ class Step(Streaming):
         self._outer = None
 
     def _end(self, error: BaseException | None) -> Context | None:
-        """Record the end of the block; return the context to send it in, None after a stop."""
+        """Record the end of the block; return the context to send the step in, None if stopped."""
         self._leave()
         here = current("Step")
         if isinstance(error, CancelledError | TurnStopped):
@@ -240,7 +239,11 @@ class Step(Streaming):
     # Sending
 
     def _tell_now(self, here: Context) -> None:
-        """Send the step without ``await``: in the owner's event loop, or where none runs."""
+        """
+        Send the step from a ``with`` block, which cannot await.
+
+        Raises ``RuntimeError`` in an event loop that is not the owner's.
+        """
         if not has_loop():
             run_sync(self._tell(here))
         elif here.emitter.is_at_home:

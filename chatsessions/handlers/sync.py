@@ -59,7 +59,11 @@ def run_sync(awaitable: Awaitable[T]) -> T:
 def waits_in_sync(
     method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """Act as ``bridge.also_sync``, for a method that waits for the user and ends with the turn."""
+    """
+    Make an async method run at once where no event loop runs, as ``bridge.also_sync`` does.
+
+    It is for methods that wait for the user: a stop of the turn ends the wait.
+    """
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -132,8 +136,8 @@ def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """
     Return an async function that runs the blocking ``function`` in a thread, with the context.
 
-    ``answer = await make_async(client.ask)(text)``. The ORM works in it. The thread cannot be
-    killed: when the turn is stopped, the handler no longer waits, and what the function sends or
+    ``answer = await make_async(client.ask)(text)``. The function may use the ORM. Its thread cannot
+    be killed: when the turn is stopped, the handler no longer waits, and what the function sends or
     sets after that is refused. Raises ``TypeError`` for a function that is async already.
     """
     if iscoroutinefunction(function):

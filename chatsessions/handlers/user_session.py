@@ -69,7 +69,7 @@ class UserSession(MutableMapping[str, Any]):
     The values that an application keeps in a session.
 
     ``before_change`` is called before every change and may raise to refuse it; ``after_change`` is
-    called when the change is made. ``local`` is a plain dict for live objects of this worker, such
+    called after the change. ``local`` is a plain dict for live objects of this worker, such
     as clients and chains; it is never stored.
 
     With ``keep`` a value that cannot be stored is kept in memory, and ``keep`` is called with its
@@ -103,7 +103,7 @@ class UserSession(MutableMapping[str, Any]):
     ) -> None:
         self._session = session
         self._keep = keep
-        #: Reentrant: where an object is freed, a finalizer may run that uses the session.
+        #: Reentrant: freeing an object may run a finalizer that uses the session.
         self._lock = threading.RLock()
         self._encoded = encoded
         self._max_bytes = max_bytes
@@ -165,7 +165,7 @@ class UserSession(MutableMapping[str, Any]):
 
     @property
     def lost(self) -> frozenset[str]:
-        """The keys, not set since, whose values an earlier owner had in memory only."""
+        """The keys, not set again, whose values an earlier owner kept in memory only."""
         if self._keep is None:
             return _NONE
         with self._lock:

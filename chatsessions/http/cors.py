@@ -1,4 +1,4 @@
-"""CORS: requests of pages of ``ALLOWED_ORIGINS``, without cookies."""
+"""CORS: pages of ``ALLOWED_ORIGINS`` may send requests, without cookies."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _BEGINNINGS = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 @json_view("GET", "HEAD")
 async def export(request: HttpRequest, session_id: str) -> HttpResponseBase:
     """
-    ``GET``: the conversation of a session as a file, ``?format=markdown`` or ``json``.
+    Answer ``GET`` with the conversation of a session as a file, ``?format=markdown`` or ``json``.
 
     404 if the session is not the client's, 400 for another format, 429 if the log is read faster
     than ``REPLAY_BYTES_PER_SECOND``.
@@ -104,7 +104,7 @@ def respond(
     Answer with a conversation as a file, message by message.
 
     ``kind`` is one of ``FORMATS``; ``shown`` is called with the metadata of each message, and
-    returns what the file has of it. The caller checks who may have the conversation.
+    returns the metadata for the file. The caller checks who may have the conversation.
     """
     ending, mime = FORMATS[kind]
     parts = _markdown(conversation) if kind == "markdown" else _json(conversation, shown)
@@ -226,7 +226,7 @@ def _line(text: str) -> str:
 def _text(text: str) -> str:
     """Return plain text as Markdown that shows the same."""
     escaped = _BEGINNINGS.sub(r"\1\\\2", _escaped(text.strip()))
-    # Markdown cannot escape a digit, but the character after it.
+    # Markdown has no escape for a digit: escape the character after it instead.
     escaped = re.sub(r"^(\s*)\\(\d+)([.)])", r"\1\2\\\3", escaped, flags=re.MULTILINE)
     lines = [line.strip() for line in escaped.splitlines()]
     return "\n".join(

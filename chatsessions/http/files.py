@@ -46,7 +46,7 @@ logger = logging.getLogger("chatsessions.files")
 
 #: The field of a form that the file is in.
 FIELD = "file"
-#: The name of a file that is the whole body, percent-encoded.
+#: The header with the percent-encoded name of a file that is the whole body.
 NAME_HEADER = "X-File-Name"
 #: Bytes that a form may have beside its file.
 FORM_OVERHEAD = 64 * 1024
@@ -73,9 +73,10 @@ def _unavailable(detail: str) -> RequestRefused:
 @json_view("POST")
 def upload(request: HttpRequest, session_id: str) -> HttpResponse:
     """
-    ``POST``: store one file, the field ``file`` of a form or the whole body.
+    Store one file by ``POST``: the field ``file`` of a form, or the whole body.
 
-    201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``.
+    The answer is 201 with ``{"id", "name", "mime", "size"}``; for an error another status with
+    ``{"error", "detail"}``.
     """
     session, has_token = client_session(request, session_id)
     try:
@@ -115,7 +116,7 @@ def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> Ch
     elif request.content_type == PLAIN_FORM:
         raise _bad_upload("Send the file's own Content-Type, or a form with the field 'file'.")
     if check_csrf:
-        # The check reads a form, for the CSRF token in it: all limits are set by now.
+        # The check reads a form, to find the CSRF token: set all limits before.
         reason = csrf_problem(request)
         if reason is not None:
             raise RequestRefused(403, "csrf_failed", reason)
@@ -191,7 +192,7 @@ def _store_body(request: HttpRequest, session: ChatSession, length: int) -> Chat
 
 @json_view("GET", "HEAD")
 def download(request: HttpRequest, session_id: str, file_id: str) -> HttpResponseBase:
-    """``GET``: give the content of one file of the session."""
+    """Answer ``GET`` with the content of one file of the session."""
     session, _ = client_session(request, session_id)
     try:
         [file] = find_files(session.pk, [file_id])

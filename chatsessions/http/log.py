@@ -22,12 +22,12 @@ MAX_PAGE_SIZE = 1000
 @json_view("GET", "HEAD")
 async def entries(request: HttpRequest, session_id: str) -> HttpResponse:
     """
-    ``GET``: the stored entries before ``?before=``, a ``seq``, or the last ones without it.
+    Answer ``GET`` with the stored entries before ``?before=`` (a ``seq``), by default the last.
 
-    There are at most ``limit`` (default 200, at most 1000) and 512 KiB, unless the last one alone
+    They are at most ``limit`` (default 200, at most 1000) and 512 KiB, unless the last one alone
     has more; oldest first, without gaps, each as the websocket's ``event``. ``before`` in the
-    answer is what to ask for next, null if there is nothing earlier. 404 if the session is not the
-    client's, 429 if the log is read faster than ``REPLAY_BYTES_PER_SECOND``.
+    answer is the value for the next request, null if there are no earlier entries. 404 if the
+    session is not the client's, 429 if the log is read faster than ``REPLAY_BYTES_PER_SECOND``.
     """
     before = _number(request, "before")
     limit = _number(request, "limit")
@@ -46,7 +46,7 @@ async def entries(request: HttpRequest, session_id: str) -> HttpResponse:
 
 
 def _number(request: HttpRequest, name: str) -> int | None:
-    """Return a parameter that is a number from 1 on; None if it is not given."""
+    """Return a parameter that is a number from 1 on; None without it. Raises ``RequestRefused``."""
     text = request.GET.get(name)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""What a request says: its user and their rights, its session, and the event it posts."""
+"""Reads requests: the user and their rights, the session, and the event that is posted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from chatsessions.workers.worker import get_worker, visiting
 #: The longest token that is looked at, in characters; the session's own are shorter.
 MAX_TOKEN = 200
 NO_USER = "The user of a request could not be looked up: nobody comes in"
-#: The key of Django's session under which it keeps the visitor's session of each chat.
+#: The key under which Django's session keeps the visitor's session of each chat.
 KEPT = "chatsessions"
 #: The columns that decide who may have a session. Others are not read: they may have a megabyte.
 _ACCESS_COLUMNS = (
@@ -77,7 +77,11 @@ class RequestRefused(ChatSessionsError):
 
 
 def not_found() -> RequestRefused:
-    """Return the error for what is not there and, the same to the byte, for what is another's."""
+    """
+    Return the error for an object that does not exist, or that belongs to another user.
+
+    Both get the same answer, so that it does not tell what exists.
+    """
     return RequestRefused(404, "not_found", gettext("There is nothing here, or nothing of yours."))
 
 
@@ -214,7 +218,7 @@ def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, 
 
     Activates the session's language.
     """
-    # Looked up in any case: it adds a header to the answer, which would reveal what exists.
+    # Always looked up: this adds a header to the answer, whose absence would tell what exists.
     user = user_of(request)
     pk = parse_uuid(session_id)
     if pk is None:
@@ -338,7 +342,7 @@ class Credentials:
 
     @property
     def by_cookie(self) -> bool:
-        """Whether cookies say who asks: other sites can make a browser send those."""
+        """Whether cookies identify the client: other sites can make a browser send cookies."""
         return self.kept or bool(self.connect.user.is_authenticated)
 
     def with_env(self, env: dict[str, str]) -> Self:
@@ -347,7 +351,7 @@ class Credentials:
 
     @property
     def for_new_session(self) -> ConnectRequest:
-        """The same visitor, who asks for no session in particular."""
+        """The request of the same visitor for a new session."""
         return replace(self.connect, session_id=None, token=None)
 
 

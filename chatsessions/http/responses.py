@@ -48,7 +48,7 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase | Awaitable[HttpResp
 
 #: The field of an event stream by which a browser reconnects after 100 milliseconds.
 RECONNECT = b"retry: 100\n"
-#: Seconds after which a request may be tried again that failed for a temporary reason.
+#: Seconds after which a client may repeat a request that failed for a temporary reason.
 SOON = 1.0
 
 _STATUS_OF = {
@@ -162,7 +162,8 @@ def own_language() -> translation.override:
     """
     Return a context manager in which a view may activate another language.
 
-    Code that knows the session of a request activates its language, so that errors are in it.
+    Code that has found the session of a request activates the session's language, so that errors
+    are in that language.
     """
     return translation.override(translation.get_language())
 
@@ -171,8 +172,8 @@ def non_atomic(view: View) -> View:
     """
     Exempt ``view`` from ``ATOMIC_REQUESTS`` of every database, and return it.
 
-    Django refuses to wrap async views in a transaction; and one as long as an upload would hold up
-    all writers.
+    Django refuses to wrap async views in a transaction. For uploads a transaction would be long,
+    and hold up other writers.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
@@ -235,7 +236,7 @@ def welcome_of(visit: Visit) -> frames.Welcome:
 
 
 def sse(frame: frames.ServerFrame) -> bytes:
-    """Return a frame as a server-sent event. If it is of an entry, the id is its ``seq``."""
+    """Return a frame as a server-sent event. The id of an entry's event is the entry's ``seq``."""
     entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
     head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
     return f"{head}data: {frames.encode(frame)}\n\n".encode()
@@ -243,7 +244,7 @@ def sse(frame: frames.ServerFrame) -> bytes:
 
 class EventStream:
     """
-    The body of a streaming answer. It lets the session go when it ends, however it ends.
+    The body of a streaming answer. When it ends, for whatever reason, the visit ends.
 
     ``is_last`` returns True for the last frame; the frames of ``end`` follow it.
 
@@ -320,7 +321,7 @@ class EventStream:
             self._timer = self._loop.call_later(left, self._watch)
 
     def close(self) -> None:
-        """End the stream: the answer is over, or nobody reads it. Callable from any thread."""
+        """End the stream, as the answer is over or not read. Any thread may call it."""
         if not self._over:
             with suppress(RuntimeError):  # the loop is closed, and there is nothing to let go
                 self._loop.call_soon_threadsafe(self._end)
@@ -350,7 +351,7 @@ class Collected:
         self.can_answer = False
 
     def take(self, frame: frames.ServerFrame | None) -> None:
-        """Collect ``frame``. Raises ``RequestRefused`` if the store takes nothing just now."""
+        """Collect ``frame``. Raises ``RequestRefused`` if nothing can be stored now."""
         match frame:
             case frames.ServerEvent():
                 self._take_event(frame)

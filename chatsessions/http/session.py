@@ -37,22 +37,24 @@ class http_session:  # noqa: N801  # used like a function
     """
     Work with the session of a request: ``async with http_session(request, chat="shop") as found:``.
 
-    Opens the session of ``session`` and ``token``, of an ``Authorization: Bearer`` header, or the
-    one that Django's session keeps for the chat; else a new one, which Django's session keeps
-    from then on. Inside the block ``user_session``, ``context`` and ``Message`` are the session's;
-    what is set and sent there is stored when the block ends. The block waits for ``on_chat_start``
-    of a new session, but not for a running turn.
+    It opens the session that ``session`` and ``token`` or an ``Authorization: Bearer`` header name,
+    or the one that Django's session keeps for the chat; else a new session, which Django's session
+    keeps from then on. Inside the block ``user_session``, ``context`` and ``Message`` are the
+    session's; what the block sets and sends is stored when it ends. The block waits for
+    ``on_chat_start`` of a new session, but not for a running turn.
 
-    If another process has work to do in the session, the values are the stored ones, and that
-    process sets and sends what the block does, when the block ends (tokens of a stream at once).
+    If another process is busy with the session, the block reads the stored values. When the block
+    ends, that process applies what the block has set and sent; it sends tokens of a stream at once.
 
     ``chat`` is a ``Chat``, a dotted path of one, a module's name, or any name without a dot for
     sessions that have no handlers. ``env`` are the client's own keys, which a new session of a chat
-    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (for that process),
-    ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
-    ``env`` that is too large and (``rate_limited``) for a client that asks too often, and
-    ``AccessRefused`` for an ``env`` that misses a key, ``SessionUnavailable``, ``TooManySessions``,
-    and database errors.
+    with ``user_env`` needs.
+
+    Raises ``ChatError``; ``OwnerUnreachable`` for a process that cannot be reached;
+    ``SessionOver`` for a given session that has ended; ``FrameError`` for an ``env`` that is too
+    large, and (``rate_limited``) for a client that asks too often; ``AccessRefused`` for an ``env``
+    that misses a key; ``StoreUnavailable``, ``SessionUnavailable``, ``TooManySessions``; and
+    database errors.
     """
 
     #: The session: ``id``, ``user``, …
@@ -139,8 +141,8 @@ class http_session:  # noqa: N801  # used like a function
         """
         The stored events that were emitted since the block began: ``seq``, ``name``, ``data``.
 
-        Complete when the block has ended; if no other process has the session, also after
-        ``await context.emitter.flush()``.
+        The list is complete when the block has ended; if no other process has the session, also
+        after ``await context.emitter.flush()``.
         """
         return [
             {"seq": entry.seq, "name": entry.name, "data": msgspec.json.decode(entry.data)}

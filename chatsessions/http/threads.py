@@ -32,11 +32,11 @@ PAGE_SIZE = 20
 #: Messages in one answer of a transcript, and bytes of them.
 TRANSCRIPT_SIZE = 100
 TRANSCRIPT_BYTES = 1_000_000
-#: The least bytes that an entry counts as in a search: reading a short one takes time, too.
+#: The fewest bytes that a search counts for an entry: reading a short entry takes time, too.
 ENTRY_BYTES = 1024
 #: Sessions whose logs are searched by one statement.
 SEARCHED_AT_A_TIME = 200
-#: The longest text to search for; more is cut off.
+#: The longest text to search for, in characters; the rest is cut off.
 MAX_QUERY = 200
 
 
@@ -116,7 +116,7 @@ def _threads_that_say(user: Any, text: str) -> set[UUID]:
     Return the user's threads with a message that contains ``text``, in upper or lower case.
 
     The database finds the entries that contain it anywhere; this function checks that it is in the
-    message's content, not in a key or an id. Only the latest logs are searched.
+    message's content, not in a key or an id. Only the logs of the latest sessions are searched.
     """
     # A client's JSON is stored as it came, with non-ASCII characters escaped or not.
     written = {msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]}
@@ -195,7 +195,11 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def _position(text: str | None) -> tuple[UUID, int] | None:
-    """Return the session and the ``seq`` that ``before`` of an answer names, None without one."""
+    """
+    Return the session and the ``seq`` that ``before`` of an answer names; None without one.
+
+    Raises ``RequestRefused``.
+    """
     if not text:
         return None
     session, _, seq = text.partition(":")

@@ -85,8 +85,8 @@ class ChatView(View):
         Raises ``ChatError`` for a ``chat`` that does not exist, and for an invalid
         ``login_required`` or ``permission_required``.
 
-        It is exempt from ``CsrfViewMiddleware``, and makes the same check itself if cookies say
-        who asks. It is exempt from ``ATOMIC_REQUESTS``, too.
+        The view is exempt from ``CsrfViewMiddleware``, and makes the same check itself if cookies
+        identify the client. It is also exempt from ``ATOMIC_REQUESTS``.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
         chat.access_rules.add(access.Access.declared(cls, initkwargs))
@@ -111,7 +111,7 @@ class ChatView(View):
             return error_response(error)
         finally:
             if self._visit is None and self._admission is not None:
-                self._admission.leave()  # else the visit does it, when its stream is over
+                self._admission.leave()  # a visit does it itself, when its stream is over
 
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         """Handle an event, and answer with what its turn has emitted."""
@@ -196,7 +196,7 @@ class ChatView(View):
     async def _open(
         self, request: HttpRequest, body: Body, *, make: bool = False
     ) -> tuple[Credentials, Visit]:
-        """Let the client in, and open the requested session, or with ``make`` a new one."""
+        """Check the client's rights, and open the requested session, or with ``make`` a new one."""
         asked = await credentials_of(request, self.chat.name, body)
         if body.language is not None:
             translation.activate(supported_language(body.language))
@@ -233,7 +233,7 @@ class ChatView(View):
             self._visit.served.client.renew_user(None, user)
 
     def _revoked(self, _detail: Promise) -> None:
-        """Send nothing more: the user is no longer allowed here. What runs goes on."""
+        """Send nothing more: the user may no longer use the session. Its turns go on."""
         if self._visit is not None:
             self._visit.stop()
 
@@ -308,9 +308,9 @@ async def _stream(
     end: tuple[frames.TurnStatus, ...] | None,
 ) -> HttpResponseBase:
     """
-    Answer with frames until ``turn`` is over, or without a turn until nothing runs.
+    Answer with frames until ``turn`` is over; if it is None, until no turn runs.
 
-    With ``end`` everything is stored already, and the frames of ``end`` come last.
+    With ``end`` all entries are stored already, and the frames of ``end`` come last.
     """
     if end is not None:
         subscriber.stop()
@@ -328,7 +328,7 @@ async def _stream(
     if isinstance(request, ASGIRequest):
         response: HttpResponseBase = StreamingHttpResponse(stream)
     else:
-        # Under WSGI nobody would read it while it is made: send it in one piece.
+        # Under WSGI no part could be sent before the stream is over: send it in one piece.
         response = HttpResponse(b"".join([part async for part in stream]))
     response.headers["Content-Type"] = "text/event-stream"
     response.headers["Cache-Control"] = "no-store"

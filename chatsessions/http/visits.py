@@ -99,7 +99,7 @@ class Visit:
         """
         Follow the session after entry ``after``, until the visit is over.
 
-        Entries up to ``known`` count as old; by default these are all that are stored.
+        ``known`` is the last entry that counts as old; by default the last stored one.
         """
         known = self.served.standing().stored if known is None else known
         replay = get_worker().limits.replay(self.served.id, self._ip)
@@ -120,7 +120,7 @@ class Visit:
 
     @property
     def login_lost(self) -> Promise | None:
-        """Why the client is no longer allowed here; None if it is."""
+        """Why the user may no longer use the session; None while they may."""
         return None if self.admission is None else self.admission.login_lost
 
     def abandon(self) -> None:
@@ -130,7 +130,7 @@ class Visit:
         self.leave()
 
     def stop(self) -> None:
-        """Stop following the session. What runs in it goes on."""
+        """Stop following the session. Its turns go on."""
         if self._subscriber is not None:
             self._subscriber.stop()
 
@@ -156,7 +156,7 @@ class Visit:
         """
         posted = await self.served.posted.post(name, raw, data, key=key)
         if self.reason is not None:
-            posted.after = 0  # so that the answer has what on_chat_start sent, too
+            posted.after = 0  # the answer also has what on_chat_start has sent
         return posted
 
 
@@ -180,11 +180,11 @@ async def begin_visit(
 
 class HttpSubscriber(Subscriber):
     """
-    Follows a session from an entry on: what is stored already, then what is new.
+    Follows a session from an entry on: first the stored entries, then new entries and frames.
 
-    It collects what is new from its creation on; ``frames()`` yields everything, once. It ends with
-    the session or its owner. A ``bounded`` subscriber also ends when more waits for its reader than
-    a connection may leave unacknowledged. Entries up to ``known`` count as old.
+    It collects the new ones from its creation on; ``frames()`` yields each of them once. It ends
+    with the session or its owner. A ``bounded`` subscriber also ends when more waits for its reader
+    than a connection may leave unacknowledged. Entries up to ``known`` count as old.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class HttpSubscriber(Subscriber):
 
     @property
     def has_more(self) -> bool:
-        """Whether something waits to be read that the reader does not have."""
+        """Whether an entry or frame waits that the reader does not have yet."""
         return any(not self._is_old(item) for item, _ in self._queue)
 
     async def frames(self, *, quiet: float | None = None) -> AsyncIterator[Told | None]:
@@ -292,7 +292,7 @@ class HttpSubscriber(Subscriber):
                 yield None
 
     def _is_old(self, item: Told | Entry) -> bool:
-        """Return True if the reader has what ``item`` says."""
+        """Return True if the reader has this entry, or this piece of a stream, already."""
         if isinstance(item, Entry):
             return item.seq <= self._position
         return isinstance(item, frames.PIECES) and item.index < self._told.get(item.message, 0)
@@ -303,7 +303,7 @@ class HttpSubscriber(Subscriber):
         return frames.Accepted(entry.n, entry.seq)
 
     async def _stored(self, up_to: int) -> AsyncIterator[Entry]:
-        """Yield the entries that were stored before, without those that are no longer kept."""
+        """Yield the entries from the position to ``up_to`` that are still kept."""
         self._position = max(self._position, self._first - 1)
         while self._position < up_to:
             await self.replay.room()

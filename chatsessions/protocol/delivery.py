@@ -18,7 +18,8 @@ from chatsessions.exceptions import FrameError
 
 T = TypeVar("T")
 
-#: The part of a token of :class:`RateLimit` that rounding may lack after exactly the time to wait.
+#: The fraction of a token that may be missing, by rounding, after exactly the waiting time that
+#: :class:`RateLimit` has returned.
 _ALMOST = 1e-6
 
 
@@ -26,9 +27,8 @@ class Handled:
     """
     The client's events whose turns have ended.
 
-    Nearly always these are all events up to one number. Some may have overtaken an event that waits
-    for an answer; they are kept as runs of numbers, of which there are few however many events have
-    overtaken.
+    Nearly always these are all events up to one number. Events that have overtaken one which waits
+    for an answer are kept as runs of numbers: there are few runs, however many events there are.
     """
 
     __slots__ = ("runs", "up_to")
@@ -129,14 +129,14 @@ class Outbox(Generic[T]):
 
 
 class SendWindow:
-    """What a connection was sent and has not acknowledged, to recognize a slow client."""
+    """Counts what a connection was sent and has not acknowledged, to recognize a slow client."""
 
     __slots__ = ("_bytes", "_max_bytes", "_max_events", "_sent", "acked", "volatile_bytes")
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        #: A list, as that of ``Outbox``.
+        #: The ``seq`` and the bytes of each unacknowledged entry; a list, as in ``Outbox``.
         self._sent: list[tuple[int, int]] = []
         self._bytes = 0
         self.acked = 0
@@ -144,7 +144,7 @@ class SendWindow:
 
     @property
     def full(self) -> bool:
-        """Whether the client is too far behind; a single entry is never too much."""
+        """Whether the client is too far behind. A single entry, of any size, is never too much."""
         return len(self._sent) > self._max_events or (
             self._bytes > self._max_bytes and len(self._sent) > 1
         )
@@ -180,8 +180,8 @@ class RateLimit:
     """
     A token bucket: ``burst`` at once, ``rate`` per second over time.
 
-    A ``now`` that is earlier than the latest counts as the latest: its caller was held up between
-    reading the clock and asking, and a full bucket would seem to lack a fraction of a token.
+    A ``now`` that is earlier than the latest one counts as the latest. A caller may be delayed
+    between reading the clock and the call, and an earlier ``now`` would take tokens away.
     """
 
     __slots__ = ("_burst", "_rate", "_tokens", "_updated")
@@ -223,8 +223,9 @@ class Gate:
 
     It says whether an event is new, a repeat, or refused for now. At most ``max_pending`` accepted
     events may wait for their turns, and at most ``max_strikes`` events in a row may come earlier
-    than their ``retry_after`` allows. ``accepted`` is the last number that was taken before, and
-    ``seqs`` has the entries of the latest ones; ``seqs_kept`` of them are remembered.
+    than their ``retry_after`` allows. ``accepted`` is the last number that was taken before.
+    ``seqs`` maps the latest numbers to the ``seq`` of their entries; the gate remembers the last
+    ``seqs_kept`` of them, and those that :meth:`take` still needs.
     """
 
     __slots__ = (
@@ -263,7 +264,7 @@ class Gate:
 
     @property
     def is_hammered(self) -> bool:
-        """Whether the client has come too early more often than is allowed."""
+        """Whether more than ``max_strikes`` events in a row have come too early."""
         return self._strikes > self._max_strikes
 
     def admit(
@@ -319,7 +320,7 @@ class Gate:
         self._refuse(n, "rate_limited", "too many events", now, wait)
 
     def _refuse_gap(self, n: int, now: float) -> None:
-        """Refuse an event like the one before it that was refused, or report a missing event."""
+        """Refuse an event after a refused one for the same reason, or report a missing event."""
         if self._refusal is not None and now < self._until:
             raise FrameError(*self._refusal, n=n, retry_after=milliseconds(self._until - now))
         expected = self.accepted + 1
@@ -332,11 +333,11 @@ class Gate:
 
 
 def milliseconds(seconds: float) -> float:
-    """Round up to milliseconds, so that the client waits long enough."""
+    """Return ``seconds`` rounded up to milliseconds, so that the client waits long enough."""
     return ceil(seconds * 1000) / 1000
 
 
-#: How many unaccepted events a client may have on the wire, unless the server's welcome says it.
+#: How many unaccepted events a client may have on the wire, unless the welcome says how many.
 DEFAULT_WINDOW = 100
 
 
@@ -395,7 +396,7 @@ class ClientDelivery(Generic[T]):
     def __init__(self) -> None:
         self.received = 0
         self._next = 1
-        #: Whether the numbers are those of the session, as a welcome tells them.
+        #: Whether a welcome has told the numbers of the session, and events have them.
         self._counts = False
         self._unaccepted: OrderedDict[int, T] = OrderedDict()
         self._window = ClientWindow()
@@ -431,7 +432,7 @@ class ClientDelivery(Generic[T]):
         """
         Note that event ``n`` was refused; return the seconds to wait before the next ``to_send()``.
 
-        Returns None if the event was sent after one that was refused before it.
+        Returns None if the event counts as not sent, since an event before it was refused.
         """
         if n not in self._unaccepted or n > self._sent:
             return None
@@ -469,10 +470,10 @@ class ClientDelivery(Generic[T]):
         """
         Take a welcome; return True if what was applied so far has to be cleared.
 
-        That is so for a new session, and if entries in between are no longer kept. ``accepted`` is
-        the welcome's ``received``, ``first`` the first entry that is kept. Numbers above ``yours``
-        belong to events that came by HTTP; by default all numbers are the client's. ``window``
-        events may be on the wire.
+        It has to be cleared for a new session, and if the next entries are no longer kept.
+        ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept. Numbers
+        above ``yours`` belong to events that came by HTTP; by default all numbers are the client's.
+        ``window`` events may be on the wire.
         """
         self._window = ClientWindow(window)
         self._sent, self._hole = 0, None

@@ -1,8 +1,8 @@
 """
-The data of events that have a name with a meaning.
+The shapes of the data of events whose names the protocol defines.
 
-What a client sends is checked against these shapes. What the server sends has them, and further
-keys that an application adds. Times are ISO 8601 with an offset.
+The server checks a client's data against these shapes. Its own data has these keys, and others
+that an application adds. Times are ISO 8601 with an offset.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-#: PostgreSQL stores no NUL. With \Z: a $ is before a newline at the end, too.
+#: PostgreSQL stores no NUL. \Z and not $: a $ also matches before a newline at the end.
 NO_NUL = r"^[^\x00]*\Z"
 #: The longest id of a message that may be given feedback, and the longest comment, in characters.
 MAX_MESSAGE_ID = 255
@@ -21,7 +21,7 @@ MAX_COMMENT = 4000
 
 
 def one_of(*values: str) -> Meta:
-    """Return what a schema says of a text that the server chooses; a client takes any."""
+    """Return the JSON Schema of a text that the server chooses; clients do not check it."""
     return Meta(extra_json_schema={"enum": list(values)})
 
 

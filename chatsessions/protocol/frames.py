@@ -24,7 +24,7 @@ from .events import FROM_CLIENT, one_of
 SUBPROTOCOL = "chatsessions.v1"
 
 #: How deep lists and objects may be nested in a frame. Python's own limit depends on the depth of
-#: the stack, so that one caller could decode what another could not.
+#: the caller's stack: one caller could decode a frame that another could not.
 MAX_DEPTH = 64
 
 #: The largest integer that JavaScript counts exactly (Number.MAX_SAFE_INTEGER).
@@ -33,7 +33,7 @@ MAX_SAFE_INTEGER = 2**53 - 1
 Number = Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
 Position = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 # No control characters: PostgreSQL stores no NUL, and nobody reads them in an admin.
-# With \Z: a $ is before a newline at the end, too.
+# \Z and not $: a $ also matches before a newline at the end.
 CLEAN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=CLEAN)]
 #: The most messages that a client may begin with.

@@ -1,7 +1,7 @@
 """
 :class:`Admission`: the checks that a client has to pass, and the client's ``ConnectRequest``.
 
-A client has to pass them to get a session, and for as long as it is connected.
+A client has to pass the checks to get a session, and while it is connected.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Admission:
     """
     The checks that one connection or request has to pass: login, permissions, ``authorize()``.
 
-    ``revoked`` is called with a sentence when the login is lost later, ``renewed`` with the user
-    each time that the login was checked again.
+    ``revoked`` is called with the reason, a sentence, when the login is lost later; ``renewed`` is
+    called with the user after each later check that the login has passed.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ def language_of(scope: Scope) -> str:
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    """Return the last header called ``name``, in lower case; empty if there is none."""
+    """Return the value of the last header ``name`` (in lower case); empty if there is none."""
     headers: dict[bytes, bytes] = {key.lower(): value for key, value in scope.get("headers") or []}
     return headers.get(name, b"")
 

@@ -1,7 +1,8 @@
 """
 ``ChatConnection``: one websocket that speaks ``chatsessions.v1``.
 
-Handshake, hello, limits, frames in and out. No handler runs here.
+It makes the handshake, opens the session that hello asks for, checks limits, and reads and sends
+frames. No handler runs here.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from .subscriber import WebsocketSubscriber
 
 logger = logging.getLogger("chatsessions.connection")
 
-#: Frames that a client may send per second, and at once, whatever is in them: each is answered, and
-#: the answers to a client that never reads would pile up. The limits are at least twice those of
-#: events.
+#: How many frames of any type, without acknowledgements, a client may send per second and at once.
+#: The server answers most of them, and the answers to a client that never reads would pile up. A
+#: connection's limits are at least twice those of events.
 FRAMES_PER_SECOND = 100.0
 FRAME_BURST = 2000
 #: The longest silence that a client may announce, in seconds.
@@ -176,8 +177,8 @@ class ChatConnection:
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)
         if hello.owner not in (None, owner):
-            # These are keys and choices of the tab's earlier user. The session may still be this
-            # user's, as it may have been assigned to them.
+            # Keys and choices in this hello are those of the tab's earlier user. The session may
+            # still be the present user's: it may have been assigned to them.
             self._mistaken_owner = owner
             hello = msgspec.structs.replace(hello, env=None, thread=None, profile=None)
         await self._admission.check()
@@ -245,7 +246,7 @@ class ChatConnection:
         translation.activate(self._language)
 
     def _detach(self, code: int) -> None:
-        """Leave the session, if there is one. It goes on without this connection."""
+        """Leave the session, if there is one. The session goes on without this connection."""
         if self._subscriber is not None:
             self._subscriber.stop()
             self._subscriber.served.client.disconnect(self._subscriber, code)

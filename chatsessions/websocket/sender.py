@@ -41,8 +41,8 @@ class Sender:
     Awaits the ASGI server's ``send`` for one message after another.
 
     Only this connection waits for a slow ``send``, and a cancellation by middleware around ``send``
-    affects only its own task. A client for which more than ``max_waiting`` messages wait is closed
-    as too slow. ``spec_version`` is that of ASGI.
+    affects only its own task. If more than ``max_waiting`` messages wait, the client is too slow,
+    and the websocket is closed. ``spec_version`` is the server's version of ASGI.
     """
 
     __slots__ = (
@@ -79,7 +79,7 @@ class Sender:
         #: The frames to send in the next message, and how many characters they have.
         self._frames: list[str] = []
         self._size = 0
-        #: When they are sent: 0 means in the next pass of the event loop, None that there are none.
+        #: When those frames are sent: 0 is the next pass of the event loop; None without frames.
         self._due_at: float | None = None
         self._batch_timer: asyncio.TimerHandle | None = None
         #: When frames were last sent.
@@ -92,13 +92,13 @@ class Sender:
         self._stopped = False
         #: Whether no more frames are sent.
         self.closing = False
-        #: Whether the client was given up, as it does not answer the close.
+        #: Whether the client was given up because it did not answer the close.
         self.abandoned = False
         #: The code with which the websocket was closed.
         self.code = 1006
 
     def start(self) -> None:
-        """Begin to send, in the ``contextvars`` context of the caller: the task that reads."""
+        """Start the task that sends, with the context variables of the caller, which reads."""
         self._reader = asyncio.current_task()
         self._task = self._loop.create_task(self._run(), name="chatsessions-sender")
 
@@ -112,8 +112,8 @@ class Sender:
         """
         Send a frame after those before it.
 
-        With ``can_wait`` it waits until ``TOKEN_INTERVAL`` seconds after the last message, with
-        ``along`` for ``ALONG`` seconds; both are sent earlier if another frame is.
+        With ``can_wait`` the frame waits until ``TOKEN_INTERVAL`` seconds after the last message,
+        with ``along`` for ``ALONG`` seconds. It is sent earlier if a later frame is.
         """
         if self.closing:
             return
@@ -150,7 +150,7 @@ class Sender:
             self._batch_timer = self._loop.call_at(moment, self._send_due, context=Context())
 
     def _send_due(self) -> None:
-        """Send the frames if they are due. The timer also runs if they were sent before."""
+        """Send the frames if they are due. They may have been sent before the timer ran."""
         self._batch_timer = None
         if self._due_at:
             # A timer may be a millisecond late or early.
@@ -236,7 +236,7 @@ class Sender:
                 except asyncio.CancelledError as error:
                     if _is_cancelled():
                         raise
-                    self._failed(message, error)  # not this task, but something in send()
+                    self._failed(message, error)  # something in send() was cancelled, not this task
                 except Exception as error:
                     self._failed(message, error)
             if self._stopped:

@@ -73,12 +73,12 @@ class WebsocketSubscriber(LocalSubscriber):
         elif isinstance(frame, frames.PIECES):
             self._piece(frame)
         elif isinstance(frame, frames.Accepted) and frame.seq > self._position:
-            pass  # a repeat: its entry is still to come, and its n says that it is accepted
+            pass  # a repeated event: its entry is sent later, with the n that tells the same
         else:
             self._sender.send_frame(frames.encode(frame))
 
     def _piece(self, frame: frames.Token | frames.Stream) -> None:
-        """Send a piece of a streaming message. A connection that is behind gets the text later."""
+        """Send a piece of a stream. A connection that is behind gets the whole text later."""
         is_token = isinstance(frame, frames.Token)
         if not self._caught_up:
             return  # the replay ends with the whole text of every open stream
@@ -110,9 +110,10 @@ class WebsocketSubscriber(LocalSubscriber):
         latest: Latest | None = None,
     ) -> None:
         """
-        Send the welcome, when the connection is stored, and then the log.
+        Send the welcome and then the log. Called when the connection is stored.
 
-        ``offers`` is what the chat offers. With ``latest`` the log is sent from there on.
+        ``offers`` is what the chat offers. With ``latest`` the log begins there, unless no earlier
+        entries are kept.
         """
         if self._stopped:
             return  # the client has left
@@ -144,7 +145,12 @@ class WebsocketSubscriber(LocalSubscriber):
         self._bring_up_to_date()
 
     def heard(self) -> None:
-        """Note that the client is alive: it has its token, if welcomed, and can take tokens."""
+        """
+        Note that the client has sent something.
+
+        A welcomed client then has the session's token. Streams of which pieces were withheld are
+        sent again, as whole texts.
+        """
         if self.welcomed:
             self.served.client.confirm_token(self)
         self._window.volatile_bytes = 0
@@ -166,7 +172,7 @@ class WebsocketSubscriber(LocalSubscriber):
             self._replay.cancel()
 
     def moved(self, served: LiveSession) -> None:
-        """Go on with ``served``, the session at this worker, whose claim is stored."""
+        """Go on with ``served``: this worker now owns the session, and its claim is stored."""
         self.served = served
         self._stopped = False
         self._bring_up_to_date()
@@ -185,7 +191,7 @@ class WebsocketSubscriber(LocalSubscriber):
             await self._replay_log()
         except Exception as error:
             logger.warning("Session %s: its log cannot be read: %s", self.served.id, error)
-            # Otherwise the client would wait for ever; now it comes back, and tries again.
+            # Without a close the client would wait for ever; after it, the client comes back.
             self._sender.close(frames.CloseCode.SHUTTING_DOWN)
 
     async def _replay_log(self) -> None:
