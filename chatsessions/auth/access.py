@@ -63,7 +63,8 @@ class Access:
         """
         Return the requirements that a consumer's class or ``as_asgi()`` was given.
 
-        Raises ``ChatError`` if ``login_required`` is no bool, or a permission no non-empty string.
+        Raises ``ChatError`` if ``login_required`` is not a bool, or a permission is empty or not a
+        string.
         """
         if not isinstance(login_required, bool):
             raise ChatError(f"login_required={login_required!r}: write True or False.")
@@ -127,8 +128,8 @@ def owner_of(user: User) -> str:
     """
     Return a keyed hash of ``user``; the empty string for an anonymous user.
 
-    A page stores it with its data, to know whose they are. It is the same after each login, and
-    without the ``SECRET_KEY`` nobody can tell the user from it.
+    A page stores the hash with its data, to know whose data they are. The hash is the same after
+    each login, and nobody can find out the user from it without the ``SECRET_KEY``.
     """
     if not user.is_authenticated:
         return ""

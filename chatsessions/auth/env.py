@@ -1,4 +1,4 @@
-"""The client's own keys (``env`` of ``hello``): which are taken, and how they stay secret."""
+"""The client's own keys (``env`` of ``hello``): which a session keeps, and how it hides them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) ->
     env = dict(given or {})
     problem = _problem_of(env, names)
     if problem is not None:
-        # Django's debug page shows the variables of all functions in the traceback.
+        # Cleared, as Django's debug page shows the variables of all functions in the traceback.
         given, env = None, {}
         raise problem
     return env if names is None else {name: env[name] for name in names}

@@ -50,10 +50,11 @@ LOGGED_OUT = gettext_lazy("You were logged out.")
 
 T = TypeVar("T")
 
-#: How many logins are checked at a time: SQLite takes 999 parameters, others need the thread too.
+#: How many logins are checked at a time: SQLite takes at most 999 parameters, and other checks use
+#: the same threads.
 BATCH = 500
 #: Seconds that ``channels.auth.logout()`` may take to end the Django session after its signal. The
-#: signal does not say which connection it is about.
+#: signal does not name the Django session, so the user's logins are checked after this time.
 LOGOUT_TAKES = 1.0
 
 
@@ -176,7 +177,7 @@ class Logins:
                 if login in self._logins:
                     try:
                         self._tell(login, verdict)
-                    except Exception:  # the others are told all the same
+                    except Exception:  # go on with the others
                         logger.exception("User %s could not be told of", login.user.pk)
 
     def _tell(self, login: Login, verdict: AbstractBaseUser | Promise) -> None:

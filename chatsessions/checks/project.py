@@ -23,7 +23,7 @@ from chatsessions.conf import settings
 
 from .registry import Found, by_store, check, error, warning
 
-#: The first version of daphne that limits a websocket message; DAPHNE_LIMIT bytes by default.
+#: The first version of daphne that limits a websocket message, to DAPHNE_LIMIT bytes by default.
 DAPHNE_WITH_LIMITS = (4, 2, 2)
 DAPHNE_LIMIT = 1024 * 1024
 #: Attributes in which ASGI middleware keeps the application that it wraps.

@@ -1,5 +1,5 @@
 """
-Check what only the database knows: the live workers, and how it runs transactions.
+Checks that query the database: for the live workers, and for how it runs transactions.
 
 These checks run with ``manage.py check --database``, and before ``migrate``.
 """

@@ -1,1 +1,1 @@
-"""Between workers: sessions whose client or caller is at another worker than their owner."""
+"""Sessions whose client, or whose calling code, is at another worker than the owner."""

@@ -22,44 +22,49 @@ from chatsessions.sessions.subscribers import Standing
 logger = logging.getLogger("chatsessions.rpc")
 
 
-#: For what another worker wants a session. ``relay``: for a connection there, which becomes the
-#: session's; a busy owner keeps the session. ``give``: the same, but a busy owner refuses.
-#: ``visit``: for a request there, beside any connection; an owner that needs the session keeps it.
+#: What another worker needs a session for. ``relay``: for a connection there, which becomes the
+#: session's connection; a busy owner keeps the session and sends hints. ``give``: for a connection
+#: too, but a busy owner refuses. ``visit``: for a request there, which replaces no connection; the
+#: owner keeps the session if it is busy or has the session's connection.
 How = Literal["relay", "give", "visit"]
 
 
 class _Command(Struct, tag_field="do", kw_only=True):
-    """Something for another worker to do."""
+    """A request that one worker sends to another."""
 
 
-# A client at another worker than the owner's
+# For a client at another worker than the owner
 
 
 class Attach(_Command, tag="join"):
-    """Release a session for the worker that its client is at, or send that worker hints."""
+    """Release a session to the worker that its client has come to, or send that worker hints."""
 
     session: UUID
-    #: The number of the ``RemoteSession`` there; later commands and hints carry it.
+    #: The number of the sender's ``RemoteSession``; later commands and hints carry it.
     remote: str
-    #: The channel of its worker.
+    #: The sender's channel, for the hints.
     channel: str
     #: The user's primary key; None for an anonymous client.
     user: str | None
-    #: The hash of the token that the client came with, and that of the token that it is given.
+    #: The hashes of two tokens: the one that the client came with, and the one that it gets.
     used: str | None
     given: str
-    #: How many connections the session had when the client came. If it has more by now, the
-    #: command is refused, so that it replaces no newer one.
+    #: How many connections the session had had when the client came. If there have been more since,
+    #: the owner refuses the command, as this connection must not replace a newer one.
     connections: int
     how: How
-    #: Whether it is for one more request of a ``RemoteSession`` that is attached already.
+    #: Whether the ``RemoteSession`` is attached already, and one more request uses it.
     again: bool = False
     #: The language that the client has asked for.
     language: str = ""
 
 
 class Forward(_Command, tag="forward"):
-    """Take frames of the client, in order. A command with a ``stop`` overtakes earlier ones."""
+    """
+    Take frames of the client, in order.
+
+    A ``stop`` comes in a command of its own, which does not wait for the answers to earlier ones.
+    """
 
     remote: str
     frames: list[msgspec.Raw]
@@ -107,16 +112,17 @@ class Reply(_Command, tag="reply"):
 
 
 class HintPart(Struct, omit_defaults=True):
-    """What a session sends at one position of its log: the position, then frames."""
+    """One position of a session's log, and the frames that the session sends after it."""
 
     #: The last stored entry of the log.
     head: int
     #: Frames that are not in the log.
     frames: list[msgspec.Raw] = []
-    #: After the status of a turn: whether no turn runs or waits, and whether the session ends.
+    #: If ``frames`` has a turn's status: whether no turn runs or waits, and whether the session
+    #: is ending.
     idle: bool | None = None
     ending: bool = False
-    #: The close code if this is the last part, the end reason if the session is over, and whether
+    #: In the last part only: the close code, the end reason if the session has ended, and whether
     #: another worker can take the session now.
     code: int | None = None
     ended: str | None = None
@@ -125,9 +131,9 @@ class HintPart(Struct, omit_defaults=True):
 
 class Hint(Struct):
     """
-    What is new in a session. A hint is sent once and not answered, and may be lost.
+    News of a session. A hint is sent once, is not answered, and may be lost.
 
-    The receiver does not depend on it: the database has the entries and the ends of turns.
+    The receiver finds the entries and the ends of turns in the database, even if a hint is lost.
     """
 
     remote: str
@@ -217,8 +223,8 @@ class Apply(_Command, tag="apply"):
     #: Identifies the change, so that the session makes it once.
     number: str
     steps: list[Step]
-    #: The block that makes the change, for its streams, and the block's worker. Without steps the
-    #: command says that the block is alive.
+    #: The number of the block that makes the change and owns the streams it opens, and the block's
+    #: worker. A command without steps says that the block is alive.
     writer: str = ""
     worker: UUID | None = None
 
@@ -233,11 +239,11 @@ class Call(_Command, tag="call"):
 
 
 class End(_Command, tag="end"):
-    """End a session; answered when that is stored, with whether it has ended."""
+    """End a session; answered when the end is stored, with whether the session has ended."""
 
     session: UUID
     reason: str
-    #: Whether to do it only if the session has expired, as its owner knows it.
+    #: Whether to end the session only if its owner finds that it has expired.
     if_expired: bool = False
 
 
@@ -264,7 +270,7 @@ class Attached(Struct, tag="attached"):
 
 
 class Taken(Struct, tag="taken"):
-    """The client's frames are taken, except those that ``errors`` are about."""
+    """The owner has taken the client's frames, except those that it refused with ``errors``."""
 
     errors: list[msgspec.Raw]
     #: The code to close its connection with, if it has to be closed.
@@ -276,7 +282,7 @@ class NotHere(Struct, tag="gone"):
 
 
 class NotResumed(Struct, tag="not_resumed"):
-    """The client may not resume the session; ``reason`` is the one of ``welcome``."""
+    """The client may not resume the session; ``reason`` is for the ``welcome`` frame."""
 
     reason: str
 
@@ -296,7 +302,7 @@ class Failed(Struct, tag="failed"):
 
     error: str
     text: str
-    carries: dict[str, Any] = {}  # msgspec copies it
+    carries: dict[str, Any] = {}  # msgspec copies the default
 
 
 Answer = Attached | Taken | NotHere | NotResumed | Busy | Done | Posted | Failed
@@ -313,12 +319,12 @@ def encode(something: Command | Answer | Hint) -> bytes:
 
 
 def decode_command(raw: bytes) -> Command:
-    """Decode a command. Raises ``msgspec.ValidationError`` for one of another release."""
+    """Decode a command. Raises ``msgspec.DecodeError`` if this release does not know it."""
     return _commands.decode(raw)
 
 
 def decode_hint(raw: bytes) -> Hint:
-    """Decode a hint. Raises ``msgspec.ValidationError`` for one of another release."""
+    """Decode a hint. Raises ``msgspec.DecodeError`` if this release does not know it."""
     return _hints.decode(raw)
 
 
@@ -338,7 +344,12 @@ def decode_answer(raw: bytes) -> Answer:
 
 
 def failure_of(error: Exception) -> Failed:
-    """Return an exception as an answer: in full if it is the package's own, else only its type."""
+    """
+    Return the answer for an exception.
+
+    It has the text and the attributes of a ``ChatSessionsError`` or ``TimeoutError``. Of any other
+    exception, which is logged, it has only the type.
+    """
     if isinstance(error, ChatSessionsError | TimeoutError):
         carries = {
             name: str(value) if isinstance(value, UUID) else value

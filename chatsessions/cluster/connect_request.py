@@ -33,7 +33,7 @@ class ConnectRequest:
     thread: str | None = None
     client_type: str = "webapp"
     language: str = ""
-    #: The language if the client has asked for one; it becomes that of a resumed session.
+    #: The language that the client itself has asked for, else ""; a resumed session gets it.
     asked_language: str = ""
     profile: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
@@ -46,9 +46,9 @@ class ConnectRequest:
         return None if self.token is None else hash_token(self.token)
 
 
-#: How long the response to a login may take. The application assigns the session to the user
-#: during the request; the browser is logged in when it gets the response, on a slow network after
-#: seconds.
+#: How long the response to a login may be on its way. The application assigns the session to the
+#: user during the login request, but the browser is logged in only when it has the response: on a
+#: slow network seconds later.
 LOGIN_TIMEOUT = timedelta(seconds=10)
 
 #: Checks whether a client may have a session; raises ``AccessRefused``.
@@ -56,7 +56,7 @@ Admit = Callable[[Session], Awaitable[None]]
 
 
 async def anybody(session: Session) -> None:
-    """Refuse nobody."""
+    """Admit every client."""
 
 
 #: The fields of :func:`new_row` that are stored with the session's first commit.
@@ -97,7 +97,7 @@ def new_row(
 
 
 def session_of(row: ChatSession, user: User) -> Session:
-    """Return the ``Session`` that handlers see, of ``row``."""
+    """Return the ``Session`` that handlers get, made from ``row``."""
     return Session(
         id=row.pk,
         chat=row.chat,

@@ -69,7 +69,7 @@ class ConnectedSession(RemoteSession):
     ) -> None:
         super().__init__(row, owner, directory=directory, remotes=remotes)
         self._move_here = move
-        #: How many connections the session had, this one included.
+        #: How many connections the session has had, this one included.
         self._connections = 0
         self._is_confirmed = False
         #: Frames that no owner has taken yet.
@@ -114,7 +114,7 @@ class ConnectedSession(RemoteSession):
         """
         Send an event or an answer of the client to the owner.
 
-        Raises ``FrameError`` ``busy`` if too many wait.
+        Raises ``FrameError`` ``busy`` if too many frames wait for the owner.
         """
         if len(self._frames) >= settings.MAX_PENDING_EVENTS:
             n = frame.n if isinstance(frame, frames.ClientEvent | frames.Answer) else None
@@ -136,18 +136,18 @@ class ConnectedSession(RemoteSession):
             self._start(self._stop())
 
     async def _stop(self) -> None:
-        """Send a stop ahead of the frames, or leave it to the next owner if this one is gone."""
+        """Send a stop ahead of the frames. If the owner is gone, queue it for the next one."""
         stop = Forward(remote=self.number, frames=[_STOP])
         if isinstance(await self._ask_quietly(stop), NotHere):
             self._stop_next()
 
     def _stop_next(self) -> None:
-        """Queue a stop after the frames that no owner has taken, as it is meant for one of them."""
+        """Queue a stop behind the frames that no owner has taken: it is meant for their turns."""
         if not self._frames or self._frames[-1] is not _STOP:
             self._frames.append(_STOP)
 
     def _forward(self) -> None:
-        """Send the waiting frames; without any, the command confirms the client's token."""
+        """Send the waiting frames. A command without frames confirms the client's token."""
         if self._forwarder is None and self._forwards:
             self._forwarder = self._start(self._send_frames())
 
@@ -213,7 +213,7 @@ class ConnectedSession(RemoteSession):
             self._leave()
             subscriber.moved(live)
         except Exception:
-            self._is_moving = False  # else it could not be given up
+            self._is_moving = False  # else _give_up() would do nothing
             raise
         finally:
             if not has_moved:  # the client left meanwhile
@@ -232,5 +232,5 @@ def _pack(frame: frames.ClientFrame) -> msgspec.Raw:
     return msgspec.Raw(frames.encode(frame).encode())
 
 
-#: One object for all, so that a stop right after a stop is recognized and left out.
+#: A single object, so that ``_stop_next()`` recognizes a second stop in a row and leaves it out.
 _STOP = _pack(frames.Stop())

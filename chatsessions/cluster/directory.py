@@ -63,7 +63,7 @@ class WorkerDirectory:
         self.rows = rows
         self.threads = threads
         self._worker_id = worker_id
-        #: By the channel of a silent owner: a task that ends when it gives a sign or is dead.
+        #: By the channel of a silent owner: a task that ends when the owner gives a sign or dies.
         self._silences: dict[str, asyncio.Task[None]] = {}
         #: By session: the owner that answered last, to ask it again without reading the row.
         self._last_owners: dict[UUID, OwnedElsewhere] = {}
@@ -99,17 +99,17 @@ class WorkerDirectory:
         return self._last_owners.get(session_id)
 
     def remember_owner(self, owned: OwnedElsewhere) -> None:
-        """Ask the owner of ``owned`` first from now on: it has answered."""
+        """Remember that the owner of ``owned`` has answered: it is asked first next time."""
         if len(self._last_owners) >= MAX_OWNERS:
             self._last_owners.clear()
         self._last_owners[owned.held_id] = owned
 
     def forget_owner(self, session_id: UUID) -> None:
-        """Read the session's row next time."""
+        """Forget who answered last for a session: its row is read next time."""
         self._last_owners.pop(session_id, None)
 
     def deadline(self) -> float:
-        """Return the time to give up an owner that gives no sign and is not dead either."""
+        """Return the loop's time at which to give up on an owner that is silent but alive."""
         patience = settings.WORKER_STALE + 2 * settings.WORKER_HEARTBEAT
         return self.rpc.loop.time() + patience
 
@@ -127,10 +127,10 @@ class WorkerDirectory:
 
     async def ask_in_turn(self, owner: Owner, command: Command) -> Answer | None:
         """
-        Do as :meth:`ask`, for one of many sessions that may be asked for at the same time.
+        Do as :meth:`ask`, for at most ``MAX_ATTACHING`` sessions of one owner at a time.
 
-        While ``owner`` is silent, one task asks and the others wait. They get None when it gives a
-        sign or is dead.
+        While ``owner`` is silent, one task asks it and the callers wait. They get None when the
+        owner gives a sign or is dead, at the latest after ``WORKER_STALE`` seconds.
         """
         turn = self._asking.setdefault(owner.channel, asyncio.Semaphore(MAX_ATTACHING))
         async with turn:
@@ -145,7 +145,7 @@ class WorkerDirectory:
         return None
 
     def _wait_for(self, owner: Owner) -> None:
-        """Let nobody else ask ``owner`` until it gives a sign or is dead."""
+        """Make other callers wait until ``owner`` gives a sign or is dead."""
         if owner.channel not in self._silences:
             silence = self.rpc.start_task(self._silence(owner), "chatsessions-silence")
             self._silences[owner.channel] = silence

@@ -1,8 +1,8 @@
 """
 ``LogFollower``: follow a session that another worker owns, for the subscribers here.
 
-The stored log is followed by position. Hints add what is not in the log. They may be lost, or come
-late: after the session's row has said the same.
+The follower reads the stored log from a position on. Hints add the frames that are not in the log.
+A hint may be lost, or come late: after the session's row has shown the same news.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class LogFollower:
         self._threads = threads
         #: Called with the reason when the log can no longer be followed.
         self._give_up = give_up
-        #: Called when something was lost that the owner has to be asked for.
+        #: Called when tokens may be lost, so that the owner has to be asked for the text.
         self._misses = misses
-        #: The session's standing, as far as the subscribers were told.
+        #: The position and state of the session that the subscribers have reached.
         self._standing = Standing()
         #: Held while the log is read.
         self._reading = asyncio.Lock()
@@ -71,7 +71,7 @@ class LogFollower:
         self.turns = TurnStatuses(handled, running=standing.turn, name=standing.turn_name)
 
     async def begin_again(self, standing: Standing) -> None:
-        """Send all that is stored, before one more subscriber joins at ``standing``."""
+        """Send all entries up to ``standing``, before one more subscriber joins there."""
         self._standing.first = standing.first
         self._standing.numbered = standing.numbered
         await self.read_up_to(standing.stored)
@@ -83,7 +83,7 @@ class LogFollower:
         return subscribers
 
     def standing(self) -> Standing:
-        """Return the session's standing, as far as the subscribers were told."""
+        """Return the position and state of the session that the subscribers have reached."""
         streams = list(self.streams.so_far.values())
         head = self._standing.stored
         turn, name = self.turns.running
@@ -105,7 +105,8 @@ class LogFollower:
         """
         Send the news of the owner's standing: the log, and the open streams.
 
-        Its streams are ignored if more of the log was sent since, as they may have ended by then.
+        The streams are ignored if the subscribers have later entries already, which may have closed
+        them.
         """
         await self.read_up_to(standing.stored)
         if standing.stored < self._standing.stored:
@@ -180,14 +181,14 @@ class OpenStreams:
     """
     The text so far of each open stream, from the entries and frames that have come.
 
-    A token after a lost one waits until the owner was asked for the text.
+    If a token is lost, later ones wait until the owner has sent the text so far.
     """
 
     def __init__(self) -> None:
         self.so_far: dict[str, frames.Stream] = {}
-        #: The entries that have opened them.
+        #: By message: the entry that has opened its stream; 0 if it is not known.
         self._since: dict[str, int] = {}
-        #: The tokens that wait for a lost one.
+        #: By message: the tokens that came after a lost one.
         self._ahead: dict[str, list[frames.Token]] = {}
         #: Whether a token of an open stream may be lost.
         self._is_torn = False
@@ -308,7 +309,8 @@ class TurnStatuses:
         """
         Return the numbers of the turns whose status in the row was not sent yet.
 
-        Of ``accepted`` events ``handled`` have ended and ``running`` run.
+        The row says that events up to ``accepted`` are accepted, that the turns of ``handled`` have
+        ended, and that those of ``running`` run.
         """
         before, self._handled = self._handled, handled
         ended = [

@@ -1,7 +1,7 @@
 """
-How a session's owner takes what comes from other workers, each frame and each change once.
+Take frames and changes from other workers, at the session's owner, each of them once.
 
-These are frames of clients at other workers, and changes by code outside of the session.
+The frames come from clients at other workers, the changes from code outside of the session.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def take_frame(
 
 async def apply(live: LiveSession, change: Apply) -> None:
     """
-    Make ``change`` in a session that is held, and wait until it is stored.
+    Make ``change`` in a session that this worker holds, and wait until it is stored.
 
     Raises ``TooLarge`` if the values would be too large, ``SessionOver``, ``OwnershipLost``,
     ``StoreUnavailable``.
@@ -77,9 +77,10 @@ async def apply(live: LiveSession, change: Apply) -> None:
 
 async def do_end(live: LiveSession, command: End) -> bool:
     """
-    End a session, and wait until that is stored. Return False if it has not expired after all.
+    End a session, and wait until that is stored.
 
-    Raises what keeps the end from being stored.
+    Return False for a command ``if_expired`` if the session has not expired. Raises the error that
+    prevents the end from being stored.
     """
     if not command.if_expired:
         live.end(command.reason)

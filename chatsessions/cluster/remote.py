@@ -68,12 +68,12 @@ class Look:
     peek: Peek | None
     #: Whether its owner is dead.
     is_dead: bool
-    #: Whether its owner no longer knows of us.
+    #: Whether its owner no longer knows this worker's ``RemoteSession``.
     is_left: bool
 
 
 #: News from a hint, from the owner when asked, or from the row. None stands for a lost hint: the
-#: row is read in its place, as its turns ended before those of the next hint.
+#: row is read in its place, as the turns that it reported ended before those of the next hint.
 News = HintPart | Standing | Look | None
 
 
@@ -87,8 +87,8 @@ class RemoteSession(ABC):
     far the log is stored, which turns have ended, and who owns the session. Only the owner has the
     text of open streams, and is asked for it.
 
-    The connection and the requests have one object each, so that a newer connection replaces the
-    former and not the latter.
+    The connection and the requests use different objects, so that a newer connection replaces only
+    the object of the older connection.
     """
 
     def __init__(
@@ -140,11 +140,11 @@ class RemoteSession(ABC):
         self, request: ConnectRequest, *, given: str, connections: int, how: How
     ) -> Attached | NotResumed | Busy | None:
         """
-        Ask the owner for the session. If it is ``Attached``, its hints come here from now on.
+        Ask the owner for the session. After the answer ``Attached`` the owner sends hints here.
 
-        ``given`` is the token that the client is given, ``connections`` the number of the session's
-        connections when it came. Returns None if the owner has to be looked up again: it has
-        released the session, or is silent.
+        ``given`` is the token that the client gets, and ``connections`` is how many connections the
+        session had had when the client came. Returns None if the owner has to be looked up again,
+        for instance because it has released the session or is silent.
         """
         user = request.user
         command = Attach(
@@ -170,7 +170,7 @@ class RemoteSession(ABC):
         except ChatSessionsError as error:
             if type(error) is not ChatSessionsError:
                 raise
-            # It does not know the command, being of another release, or the command failed.
+            # The owner is of another release and does not know the command, or the command failed.
             logger.warning("Worker %s does not give its sessions away: %s", self._owner.name, error)
             await asyncio.sleep(LOOK_AGAIN)
             return None
@@ -194,7 +194,7 @@ class RemoteSession(ABC):
         """
         Leave if no other request or connection uses this object.
 
-        ``answer`` is None if the owner may know of us.
+        ``answer`` is None if the owner may have attached this object.
         """
         self._holders -= 1
         if self._is_followed and isinstance(answer, NotHere):
@@ -224,7 +224,7 @@ class RemoteSession(ABC):
         """Do nothing: the session gets the user when it moves here."""
 
     def standing(self) -> Standing:
-        """Return the session's standing, as far as the subscribers were told."""
+        """Return the position and state of the session that the subscribers have reached."""
         return self._follower.standing()
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
@@ -261,7 +261,7 @@ class RemoteSession(ABC):
     # News
 
     def hear(self, hint: Hint) -> None:
-        """Take a hint of the owner, unless a later one has come before it."""
+        """Take a hint of the owner. Ignore it if a later hint has come before it."""
         if hint.number <= self._last_hint:
             return
         if hint.number > self._last_hint + 1:
@@ -310,7 +310,7 @@ class RemoteSession(ABC):
                     await self._close_as_told(news.code, news)
 
     async def _close_as_told(self, code: int, part: HintPart) -> None:
-        """Close, because the owner's last part says so."""
+        """Close with ``code``: ``part`` is the last one that the owner sends."""
         if part.released or part.ended is not None:  # first take the end of the log from the row
             await self._take_look(await self._look(is_left=True))
         if not self.closed and not self._is_moving:
@@ -345,7 +345,7 @@ class RemoteSession(ABC):
         )
 
     async def _ask_how_it_stands(self) -> None:
-        """Ask the owner for its standing, and whether it still knows of us."""
+        """Ask the owner for its standing, and whether it still knows this object."""
         self._asked_at = self.loop.time()
         try:
             answer = await self._ask(Alive(remote=self.number))
@@ -358,14 +358,14 @@ class RemoteSession(ABC):
             await self._left_by_owner()
 
     async def _left_by_owner(self) -> None:
-        """Find out from the row why the owner no longer knows of us."""
+        """Find out from the row why the owner no longer knows this object."""
         try:
             self._add_news(await self._look(is_left=True))
         except Exception as error:
             self._give_up(f"its owner has let this client go, and its row cannot be read: {error}")
 
     async def _look(self, *, is_left: bool = False) -> Look:
-        """Read the session's row, and whether its owner is dead."""
+        """Read the session's row, and find out whether its owner is dead."""
         return await self._directory.threads.read(partial(self._read_row, is_left))
 
     def _read_row(self, is_left: bool) -> Look:
@@ -392,7 +392,7 @@ class RemoteSession(ABC):
             await self._follower.take_row(peek)
             self.close(frames.CloseCode.SESSION_ENDED, ended=peek.end_reason)
         else:
-            is_owned = peek.generation == self.generation  # by the owner we know
+            is_owned = peek.generation == self.generation  # by the owner of this object
             if is_owned:
                 await self._follower.take_row(peek)
             if self._is_overtaken(peek):
@@ -424,7 +424,11 @@ class RemoteSession(ABC):
     # The end
 
     def _give_up(self, why: str) -> None:
-        """Close, as the session cannot be followed: the client comes back and finds it then."""
+        """
+        Close, as the session cannot be followed any more.
+
+        When the client comes back, the session's owner is looked up again.
+        """
         if not self.closed and not self._is_moving:
             logger.info("Session %s is followed no more: %s", self.id, why)
             self.failure = self._unreachable()
@@ -434,7 +438,7 @@ class RemoteSession(ABC):
         return OwnerUnreachable(self.id, self._owner.name, silent=True)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """Close, with all subscribers."""
+        """Close this object and all its subscribers."""
         told = self._leave()
         if told.connection is not None:
             told.connection.close(code, ended=ended)

@@ -23,19 +23,20 @@ from chatsessions.conf import settings
 logger = logging.getLogger("chatsessions.rpc")
 worker_logger = logging.getLogger("chatsessions.worker")
 
-#: Seconds between two tries of a command: from the first to the last, each 1.5 times as long. A
-#: layer needs some milliseconds, so when a command is repeated it was nearly always lost.
+#: The first and the longest pause between two tries of a command, in seconds; each pause is 1.5
+#: times the one before. A layer delivers within milliseconds, so a command that has no answer after
+#: the first pause was nearly always lost.
 FIRST_REPEAT = 0.1
 LAST_REPEAT = 1.0
-#: If workers are busy, answers are late, and repeats add to the load. The first pause is multiplied
-#: by the one factor after a needless repeat, and by the other after an answer.
+#: If workers are busy, answers are late, and repeats add to the load. So the first pause is
+#: multiplied by ``NEEDLESS`` after a needless repeat, and by ``NOT_NEEDED`` after an answer.
 NEEDLESS = 1.25
 NOT_NEEDED = 0.99
 #: Seconds that the layer may take to send a message before it counts as lost.
 SEND_TIMEOUT = 2.0
 #: Seconds to wait after the layer failed to receive.
 RECEIVE_RETRY = 0.5
-#: The most answers that are kept for repeats still under way, and their most bytes.
+#: The most answers that are kept for repeats that may still come, and the most bytes of them.
 MAX_ANSWERS = 10_000
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: Seconds between two warnings that messages were skipped.
@@ -74,7 +75,7 @@ class _Hint(msgspec.Struct, tag_field="type", tag="chatsessions.hint"):
 
 
 _Message: TypeAlias = _Ask | _Sign | _Answer | _Hint
-#: Layers carry bytes.
+#: Not converted, as layers carry bytes.
 _AS_IS = (bytes,)
 
 
@@ -146,7 +147,7 @@ class RpcClient:
             await asyncio.wait(waiting, timeout=deadline - self.loop.time())
 
     async def close(self) -> None:
-        """Receive nothing more; raise ``NoAnswer`` in those who wait for an answer."""
+        """Stop receiving, and raise ``NoAnswer`` in every :meth:`ask` that waits."""
         receiver, self._receiver = self._receiver, None
         for asked in self._asked.values():
             if not asked.answer.done():
@@ -161,8 +162,9 @@ class RpcClient:
         """
         Send ``command`` to the worker behind ``channel``, and return its answer.
 
-        Raises ``NoAnswer`` after ``patience`` seconds without a sign; a worker that works on the
-        command gives signs. Commands with the same ``number`` are done once.
+        Raises ``NoAnswer`` after ``patience`` seconds without a sign; a worker that still works on
+        the command answers each repeat with a sign. Commands with the same ``number`` are done
+        once.
         """
         number = number or uuid4().hex
         message = _Ask(number, self.channel, command)
@@ -293,10 +295,10 @@ def crossing_layer() -> Any:
 
 async def keep_running(what: str, loop: Callable[[], Awaitable[None]]) -> None:
     """
-    Run ``loop`` until this task is cancelled. Log its end, and start it again.
+    Run ``loop`` until this task is cancelled: if the loop ends before, log that and restart it.
 
-    ``what`` is its name in the log. A ``CancelledError`` that nobody requested, such as one of a
-    library, does not end it either.
+    ``what`` is the name of the loop in the log. It is also restarted after a ``CancelledError``
+    that does not come from a cancellation of this task, but for instance from a library.
     """
     while True:
         try:

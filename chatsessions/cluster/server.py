@@ -62,8 +62,8 @@ from .rpc import RpcClient
 
 logger = logging.getLogger("chatsessions.cluster")
 
-#: Seconds that the release of a session may take before it is relayed instead, so that no client
-#: waits for a slow ``on_disconnect``.
+#: Seconds that the release of a session may take. After that it is not given away, so that no
+#: client waits for a slow ``on_disconnect``.
 GIVE_TIMEOUT = 1.0
 #: How many clients to remember that have left while this worker was about to attach them.
 LEFT_EARLY = 1000
@@ -124,8 +124,8 @@ class CommandServer:
         """
         Remove subscribers whose worker is silent, and look for dead blocks.
 
-        ``late`` is for how many seconds the event loop was held up. What others have said meanwhile
-        was not read yet, so after a hold-up nobody counts as silent.
+        ``late`` is how many seconds the event loop was held up. Messages that have come meanwhile
+        are not read yet, so after a hold-up no subscriber counts as silent.
         """
         if late > HELD_UP:
             for subscriber in self._subscribers.values():
@@ -147,7 +147,7 @@ class CommandServer:
             is_lost = live.writers.is_lost(writer)
             if not is_lost and writer.worker is not None:
                 is_lost = not await self._threads.read(self._rows.lives, writer.worker)
-            # It may have been heard meanwhile.
+            # The block may have given a sign during the query.
             if is_lost and number in live.writers.suspects() and not live.closed:
                 logger.info("Session %s: a block that streamed into it is gone", live.id)
                 live.writers.interrupt(number)
@@ -242,7 +242,7 @@ class CommandServer:
     ) -> Taken:
         taken = Taken([])
         live.client.confirm_token(subscriber)
-        with live.held():  # between two frames, too
+        with live.held():  # so that it is not released between two frames
             for raw in given:
                 error = await owner.take_frame(live, subscriber, raw)
                 if error is not None:
@@ -309,8 +309,8 @@ class RemoteSubscriber(Subscriber):
     The owner's subscriber for another worker, which has the session's connection or its requests.
 
     Its hints say how far the log is stored; the other worker reads the entries from the database.
-    They need no answer, as the other worker finds out what is lost. For requests it holds the
-    session in memory, as a request at this worker does.
+    Hints are not answered, as the other worker finds out what is lost. For requests the subscriber
+    keeps the session in memory, as a request at this worker does.
     """
 
     def __init__(self, live: LiveSession, rpc: RpcClient, command: Attach) -> None:
@@ -397,7 +397,7 @@ class RemoteSubscriber(Subscriber):
             return
         text = frames.encode(frame).encode()
         self._bytes += len(text)
-        if self._bytes > settings.MAX_UNACKED_BYTES:  # drop a hint: the gap in numbers shows it
+        if self._bytes > settings.MAX_UNACKED_BYTES:  # drop a hint: the receiver sees the gap
             self._parts, self._bytes = [], 0
             self._told += 1
             self._put(HintPart(self._head))
@@ -411,8 +411,8 @@ class RemoteSubscriber(Subscriber):
             part.ending = self.live.ending is not None
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        # ``released`` makes the other worker read the row. It has to if the session was dropped, as
-        # it is not known how much is stored, and to take the session for a connection.
+        # ``released`` makes the other worker read the row: to take the session over for its
+        # connection, or to find out how much of a session that was dropped here is stored.
         released = ended is None and (
             code == frames.CloseCode.SHUTTING_DOWN if self.relayed else self.live.closed
         )

@@ -36,7 +36,7 @@ class VisitedSession(RemoteSession):
             await self._follower.read_up_to(look.peek.head)
 
     async def begun(self) -> None:
-        """Do nothing: only a new session has to begin, and that is never at another worker."""
+        """Do nothing: only a new session has to begin, and no other worker owns a new session."""
 
     @property
     def is_ending(self) -> bool:
@@ -74,9 +74,9 @@ class VisitedSession(RemoteSession):
 
     async def _have_taken(self, command: Post | Reply) -> Posted:
         """
-        Have the owner take what was posted, and return its turn.
+        Send the owner what was posted, and return its turn.
 
-        Raises ``OwnerUnreachable`` if the owner is gone, taken or not.
+        Raises ``OwnerUnreachable`` if the owner is gone; it may have taken the post or not.
         """
         posted = await self._ask_once(command)
         if posted is None:
@@ -92,7 +92,8 @@ class VisitedSession(RemoteSession):
         """
         Send the command until it is answered; the owner does it once. Raises what the owner raises.
 
-        Returns None if the owner is gone or no longer knows of us; it may have done it or not.
+        Returns None if the owner is gone or no longer knows this object; it may have done the
+        command or not.
         """
         number = uuid4().hex
         deadline = self.loop.time() + settings.WORKER_STALE
@@ -127,7 +128,7 @@ class VisitedSession(RemoteSession):
     # The end
 
     def release(self) -> None:
-        """Leave the session to its owner if no other request uses it."""
+        """Note that a request is over; after the last one leave the session to its owner."""
         self._holders -= 1
         if not self._holders:
             self.leave()
@@ -140,7 +141,7 @@ class VisitedSession(RemoteSession):
         followers.close_followers(frames.CloseCode.SHUTTING_DOWN)
 
     async def given_back(self) -> None:
-        """Wait until the owner knows that the last request is over."""
+        """Wait until the owner knows that the last request is over, at most ``LOOK_AGAIN`` s."""
         if self._detaching is not None:
             await asyncio.wait([self._detaching], timeout=LOOK_AGAIN)
 

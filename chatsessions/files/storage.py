@@ -59,7 +59,7 @@ def is_session_folder(name: str) -> bool:
 
 
 def is_file_name(name: str) -> bool:
-    """Return True if ``name`` is one that :func:`path_of` gives, as the storage may extend it."""
+    """Return True if ``name`` is a name that :func:`path_of` gives and a storage may extend."""
     return _FILE.match(name) is not None
 
 
@@ -69,7 +69,7 @@ class ChatFile:
     A file of a session, uploaded by the user or saved by the application.
 
     ``name`` is for showing, and never part of a path. ``mime`` is its type, as the user or the
-    application says; ``size`` is in bytes. It can be kept in ``user_session``.
+    application says; ``size`` is in bytes. A ``ChatFile`` can be kept in ``user_session``.
     """
 
     id: str

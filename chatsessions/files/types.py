@@ -1,9 +1,9 @@
 """
 The name of a file, safe to show, and its type.
 
-A storage never gets a name from a client. The type is that of the name's extension, by Python's
-``mimetypes``, or the client's if there is none. Only for pictures the content decides, as a browser
-shows nothing else.
+A storage never gets a name from a client. The type comes from the extension of the name, by
+Python's ``mimetypes``, or else from the client. For pictures the content decides, as pictures are
+the only files that a browser may show.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def clean_name(name: str) -> str:
 
     It is never empty, has at most ``MAX_NAME`` characters, and keeps its extension.
     """
-    # Only the end of a long name is normalized, which takes longer with its length.
+    # Only the end of a long name is normalized, as the time grows with the length.
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1][-8 * MAX_NAME :]
     shown = "".join(map(_shown, unicodedata.normalize("NFC", last)))
     words = " ".join(shown.split()).strip(". " + _JOINERS) if shown.strip(". ") else ""

@@ -1,7 +1,7 @@
 """
-A client of the protocol: the frames that it sends, and when, and its connection.
+A client of the protocol: which frames it sends and when, and its connection.
 
-:class:`ProtocolClient` has no socket and waits for nothing; :class:`ConnectedClient` gives it a
+:class:`ProtocolClient` has no socket and never waits; :class:`ConnectedClient` gives it a
 transport. All tests that speak the protocol use one of these, and add their assertions.
 """
 
@@ -25,7 +25,7 @@ from .transport import LOST, Transport, TransportClosed
 RETRIED = frozenset({"rate_limited", "busy", "storage_unavailable"})
 #: Errors after which an event is never sent again.
 GIVEN_UP = frozenset({"bad_frame", "forbidden", "too_large", "unauthorized"})
-#: Entries are acknowledged at the latest after so many entries, or characters, or seconds.
+#: The client acknowledges after this many entries, characters or seconds, whichever comes first.
 ACK_EVERY = 16
 ACK_SIZE = 300_000
 ACK_AFTER = 0.4
@@ -54,7 +54,8 @@ class ProtocolClient(Conversation):
 
     :meth:`take_outgoing` returns the texts to send, :meth:`receive` takes those of the server, and
     :meth:`tick` does what is due. With ``acks=False`` it acknowledges nothing. With
-    ``repeats=False`` it sends each event once and at once, however fast, and pings only when told.
+    ``repeats=False`` it sends each event immediately and only once, even beyond the server's
+    window, and never pings by itself.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class ProtocolClient(Conversation):
 
     @property
     def received(self) -> int:
-        """The ``seq`` of the entry up to which it has every entry."""
+        """The ``seq`` up to which the client has every entry."""
         return self._delivery.received
 
     @property
@@ -114,8 +115,8 @@ class ProtocolClient(Conversation):
         """
         Send hello: ask for the client's session, from the last received entry on.
 
-        ``changes`` are other values for keys of the frame, and None leaves a key out. With a lower
-        ``received`` it forgets its entries, as a reloaded page does.
+        ``changes`` are other values for keys of the frame; None leaves a key out. With a lower
+        ``received`` the client forgets its entries, as a reloaded page does.
         """
         known = msgspec.to_builtins(self._hello) | {"received": self.received}
         hello = {key: value for key, value in (known | changes).items() if value is not None}
@@ -142,7 +143,7 @@ class ProtocolClient(Conversation):
             self._put_frame(sent.frame())
 
     def send_again(self) -> None:
-        """Send all unaccepted events again, however fast."""
+        """Send all unaccepted events again, even beyond the server's window."""
         for _, sent in self._delivery.unaccepted:
             self._put_frame(sent.frame())
 

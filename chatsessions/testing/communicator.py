@@ -60,10 +60,10 @@ class ChatCommunicator(ConnectedClient):
 
     ``user``, an instance of any user model, is logged in, with a session cookie and in the scope.
     With ``session`` (a UUID or its text) and ``token`` the client resumes that session. ``headers``
-    are text by name, or pairs of bytes; ``origin`` is text, by default an allowed one, or None for
-    no such header. ``profile``, ``client_type``, ``language`` and ``thread``, all text, and
-    ``env``, text by name, go into ``hello``. So does ``latest``: with how many of the latest
-    messages a client begins that resumes a session and has no entries yet.
+    is a mapping of text, or pairs of bytes; ``origin`` is text, by default an allowed one, or None
+    for no such header. ``profile``, ``client_type``, ``language`` and ``thread``, all text, and
+    ``env``, a mapping of text, go into ``hello``. So does ``latest``: how many of the latest
+    messages the server sends first to a client that resumes a session and has no entries yet.
 
     When the last communicator of an event loop is closed, everything that the server has started
     in that loop is ended.
@@ -230,9 +230,9 @@ class ChatCommunicator(ConnectedClient):
         self, message: ChatMessage, value: Literal["up", "down"] | None, *, comment: str = ""
     ) -> int:
         """
-        Give an answer a thumb, or take it back with None, and return the event's number.
+        Give an answer a thumb, or take the thumb back with None; return the event's number.
 
-        The event is sent as :meth:`send` does.
+        The event is sent as by :meth:`send`.
         """
         data = {"message": message.id, "value": value, "comment": comment}
         return await self.send_event("feedback", data)
@@ -245,8 +245,8 @@ class ChatCommunicator(ConnectedClient):
         """
         Press the button ``label``: an action under a message, or a choice of an open question.
 
-        Wait until a page would show it; of several with that label press the last. Return the
-        frame's number. ``ChatAssertionError`` lists the buttons that there are.
+        Wait until a page would show the button; of several with that label press the last. Return
+        the frame's number. If none comes, the ``ChatAssertionError`` lists the present buttons.
         """
 
         def find() -> Button | None:
@@ -284,7 +284,7 @@ class ChatCommunicator(ConnectedClient):
 
     async def load_earlier(self, limit: int = 200) -> bool:
         """
-        Get at most ``limit`` entries before those that are known, as a page does that is scrolled.
+        Get at most ``limit`` entries before the known ones, as a page does when it is scrolled up.
 
         Return True if there are still earlier ones.
         """
@@ -309,7 +309,7 @@ class ChatCommunicator(ConnectedClient):
 
     async def receive_message(self, *, timeout: float | None = None) -> ChatMessage:
         """
-        Return the server's next message, each once.
+        Return the server's next message. Each message is returned once.
 
         It is returned as it was sent, or as it was at the end of its stream, even if it was changed
         later. ``messages`` has all messages as they are now.
@@ -320,7 +320,7 @@ class ChatCommunicator(ConnectedClient):
         self, name: str | None = None, *, timeout: float | None = None
     ) -> ChatEvent:
         """
-        Return the server's next entry ``name`` (of any name, if None), each once.
+        Return the server's next entry ``name`` (of any name, if None). Each is returned once.
 
         Each name has its own position in the log: entries of other names are passed over and can
         still be received; their order is in ``events``.
@@ -332,7 +332,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Check that no entry ``name`` (of any name, if None) comes within ``timeout`` seconds.
 
-        An entry that came before and was not received counts, too. The log has messages, updates
+        An entry that came earlier and was not received counts too. The log has messages, updates
         and errors, but not the end of a turn or an ``accepted``. Raises ``ChatAssertionError`` for
         the first entry.
         """
@@ -377,7 +377,7 @@ class ChatCommunicator(ConnectedClient):
     async def wait_until(
         self, condition: Callable[[], object], *, timeout: float | None = None
     ) -> None:
-        """Wait until ``condition()`` is true; it is called again with everything that comes."""
+        """Wait until ``condition()`` is true; it is called again whenever something comes."""
         await self._wait(lambda: condition() or None, "what wait_until() waits for", timeout)
 
     async def _settle(self, timeout: float | None) -> None:
@@ -399,7 +399,7 @@ class ChatCommunicator(ConnectedClient):
 
     async def drop(self, *, noticed: bool = True) -> None:
         """
-        Lose the connection, and what is on its way.
+        Lose the connection, and the frames that are on their way.
 
         The server gets the close code 1006, as when it sees a connection break. With
         ``noticed=False`` it gets nothing, and goes on sending. Raises ``ChatAssertionError`` if the
@@ -414,7 +414,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Connect again with session, token and position; return True if the session was resumed.
 
-        An open connection is dropped first. Unaccepted events are sent again. Raise
+        An open connection is dropped first. Unaccepted events are sent again. Raises
         ``ChatRefused`` if the server closes the connection.
         """
         if self.connected:
@@ -479,10 +479,10 @@ class ChatCommunicator(ConnectedClient):
         connected: bool = True,
     ) -> T:
         """
-        Return what ``find`` finds; it is called again with everything that comes.
+        Return the first result of ``find`` that is not None; call it whenever something comes.
 
         Raises ``ChatAssertionError`` after ``timeout``; with ``connected``, also as soon as the
-        connection is closed, as then it can no longer come.
+        connection is closed, as then nothing can come any more.
         """
         seconds = self.timeout if timeout is None else timeout
         found = await self._wait_or_none(find, seconds, connected=connected)

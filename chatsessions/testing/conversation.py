@@ -1,4 +1,4 @@
-"""The state of a client of the protocol, by the frames it received. No socket and no clock."""
+"""The state of a client of the protocol, from the frames it received. No socket and no clock."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ChatMessage:
     id: str
     author: str
     content: str
-    #: How ``content`` is to be read.
+    #: The format of ``content``.
     format: Format = TEXT
     #: Whether its stream is still open.
     streaming: bool = False
@@ -66,7 +66,7 @@ class ChatMessage:
 
     @classmethod
     def of(cls, message: ConversationMessage) -> Self:
-        """Return a message of a log as a page shows it."""
+        """Return ``message``, of a log, as a page shows it."""
         return cls(
             id=message.id,
             author=message.author if message.n is None else USER_AUTHOR,
@@ -246,7 +246,7 @@ class Conversation:
 
     @property
     def events(self) -> list[ChatEvent]:
-        """The log as seen so far, the client's own events included; oldest first."""
+        """The entries received so far and the client's own accepted events, oldest first."""
         return list(self._events)
 
     def events_since(self, seq: int) -> list[ChatEvent]:
@@ -386,10 +386,10 @@ class Conversation:
                 new=ConversationMessage(n=None) as new,
                 is_dropped=False,
             ):
-                self._log.put(new)  # a page shows it here, as it does not have the message
+                self._log.put(new)  # a page that lacks the message shows it here
 
     def _prepend(self, entries: Sequence[Entry]) -> None:
-        """Apply entries before those that are known, as if they had come first."""
+        """Apply entries that are earlier than the known ones, as if they had come first."""
         known, streaming = self._events, self._log.messages
         # By number: the state in the welcome may contain an earlier entry.
         log = {event.seq: event for event in known} | {entry.seq: entry for entry in entries}

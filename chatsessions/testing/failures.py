@@ -13,9 +13,9 @@ from chatsessions.handlers.messages import USER_AUTHOR
 
 from .conversation import ChatEvent, Conversation, ErrorReport
 
-#: Entries of a long log that are shown, the last.
+#: How many entries of a log are shown: the last ones.
 SHOWN = 30
-#: Characters of an entry's data that are shown.
+#: How many characters of an entry's data are shown.
 WIDTH = 120
 
 _formatter = logging.Formatter("%(levelname)s %(name)s: %(message)s")

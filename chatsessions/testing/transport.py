@@ -186,7 +186,7 @@ async def login_cookie(user: User) -> list[tuple[bytes, bytes]]:
 
 
 def scope_of(user: User | None) -> dict[str, Any]:
-    """Return the scope without its headers."""
+    """Return the keys of a scope for ``user``, without headers."""
     scope: dict[str, Any] = {"client": ("127.0.0.1", 50_000)}
     if user is not None:
         # AuthMiddleware also sets this object, and puts the user of the cookie into it.

@@ -1,8 +1,9 @@
 """
-How code outside of a session works with it: through its owner, or as its owner for a moment.
+Calls and blocks by which code outside of a session works with it.
 
-A call is one command. A :class:`RemoteBlock` is a ``session_context()`` block for a session that
-another worker owns: it reads the stored values, and gathers its changes for the owner to make.
+If another worker owns the session, a call is one command to the owner; else this worker owns the
+session during the call. A :class:`RemoteBlock` is a ``session_context()`` block for a session that
+another worker owns: it reads the stored values, and gathers changes that the owner then makes.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ async def change(worker: Worker, session_id: UUID, steps: list[Step], *, writer:
     is still alive.
 
     Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``, and
-    ``TooLarge`` for values that have no room.
+    ``TooLarge`` if the values would be too large.
     """
     number = uuid4().hex
     made = Apply(session=session_id, number=number, steps=steps, writer=writer, worker=worker.id)
@@ -129,7 +130,11 @@ async def _make(worker: Worker, change: Apply, *, number: str) -> None:
 async def call(
     worker: Worker, session_id: UUID, kind: str, data: dict[str, Any], timeout: float | None
 ) -> Any:
-    """Ask a session's client, and return its answer. Raises ``TimeoutError`` as well."""
+    """
+    Ask a session's client, and return its answer.
+
+    Raises ``TimeoutError`` after ``timeout`` seconds, and what :func:`change` raises.
+    """
     command = Call(session=session_id, kind=kind, data=data, timeout=timeout)
     return await _reach(
         worker,
@@ -222,10 +227,11 @@ async def release(live: LiveSession) -> None:
 
 async def open_block(worker: Worker, session_id: UUID, stack: AsyncExitStack) -> Context:
     """
-    Return the context of a block outside of a session's turns; ``stack`` stores its changes.
+    Return the context of a block outside of a session's turns.
 
-    Until then this worker holds the session, unless another worker owns it. Raises
-    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``.
+    When ``stack`` is closed, the block's changes are stored. Until then this worker holds the
+    session, unless another worker owns it. Raises ``SessionNotFound``, ``SessionOver``,
+    ``OwnerUnreachable``, ``StoreUnavailable``.
     """
     try:
         live = await acquired(worker, session_id)
@@ -279,11 +285,11 @@ def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterat
 class _Batch:
     """Changes that a block sends together, and again until the owner has stored them."""
 
-    #: Has the number by which the session knows that it was made.
+    #: Its number tells the session whether the change was made already.
     change: Apply
-    #: The values of the session after it, as far as the block knows.
+    #: The session's values after the change, as far as the block knows.
     values: dict[str, bytes]
-    #: The number of the command that asks for it. A repeat has the same until it is answered.
+    #: The number of the command that sends the change. Repeats have it until one is answered.
     command: str
 
 
@@ -401,7 +407,8 @@ class RemoteBlock(Sink):
         self._steps.append(Offer(message, to_builtins(actions)))
 
     async def withdraw(self, action: str, turn: Turn | None) -> None:
-        # By itself: it may fail at the owner after changes before it, which would be made again.
+        # In a command of its own: if it fails at the owner, a repeat would make the changes before
+        # it in the same command again.
         await self.flush()
         await change(self._worker, self.id, [Withdraw(action)], writer=self._writer)
         self._withdrawn.add(action)
@@ -487,7 +494,11 @@ class RemoteBlock(Sink):
         return error
 
     async def _send_all(self, *, values: bool = True) -> None:
-        """Have all changes so far stored, or with ``values`` False those outside of the values."""
+        """
+        Send all changes so far, and wait until they are stored.
+
+        With ``values`` False the changes of ``user_session`` are left out.
+        """
         async with self._sending:
             if self._batch is not None:
                 await self._send(self._batch)
@@ -516,12 +527,13 @@ class RemoteBlock(Sink):
         try:
             await _make(self._worker, batch.change, number=batch.command)
         except OwnerUnreachable:
-            raise  # the command may have arrived: a repeat gets its answer
+            raise  # the command may have arrived: a repeat with its number gets its answer
         except Exception as error:
-            batch.command = uuid4().hex  # that one has its answer
+            batch.command = uuid4().hex  # the old number would get this answer again
             if isinstance(error, StorageError):
-                # The batch was refused for its values, or another value was reported after it was
-                # made. A repeat without the values does the rest of it, or nothing.
+                # The owner has refused the batch for its values, or has made it and then reported
+                # another value. A repeat without the values makes the other changes if they were
+                # not made yet.
                 steps = batch.change.steps
                 batch.change.steps = [one for one in steps if not isinstance(one, Put | Drop)]
                 batch.values = self._before

@@ -1,4 +1,4 @@
-"""``WorkerHost``: what one event loop holds, and what its sessions need from it."""
+"""``WorkerHost``: the part of a worker that its sessions use."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class WorkerHost(SessionHost):
         self.limits = Limits(loop.time)
         self.rpc = RpcClient(loop, self.start_task)
         self.directory = WorkerDirectory(self.id, self.rpc, self.rows, self.threads)
-        #: Sessions of other workers that have subscribers here, by the subscription's number.
+        #: Sessions of other workers that have subscribers here, by ``RemoteSession.number``.
         self.remotes: dict[str, RemoteSession] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         #: The tasks that set up and tear down for sessions; they are awaited before the others end.
@@ -67,9 +67,10 @@ class WorkerHost(SessionHost):
         """
         Close the database connections of async handlers that the database has closed.
 
-        They run their queries in one thread, one after another, so this comes before the next one.
-        Channels does it before every event, which takes a thread hop each. Here it is done once a
-        second, and when a handler ``failed``, as a lost connection may be the reason.
+        Async handlers run their queries in one thread, one after another, so this runs before
+        their next query. Channels does it before every event, at the cost of a thread hop. Here it
+        is done at most once a second, and when a handler ``failed``, as a lost connection may be
+        the reason.
         """
         now = self.loop.time()
         if failed or now > self.connections_due:
@@ -107,7 +108,8 @@ class WorkerHost(SessionHost):
                     code = CloseCode.SESSION_ENDED
                     ended = (peek and peek.end_reason) or ChatSession.EndReason.ADMIN
                 elif held and peek.connections > live.client.connections:
-                    # Not if a call from outside took it, or a worker that thought this one dead.
+                    # A newer connection took the session, not a call from outside or a worker that
+                    # considered this one dead.
                     code = CloseCode.TAKEN_OVER
         except DatabaseError as failure:
             logger.warning("Session %s: its row cannot be read: %s", live.id, failure)

@@ -32,14 +32,14 @@ IPV6_NETWORK = 64
 
 
 class Replay:
-    """The pace, in bytes, at which a stored log is sent to one client."""
+    """The pace, in bytes per second, at which a stored log is sent to one client."""
 
     def __init__(self, clock: Callable[[], float], buckets: Sequence[RateLimit]) -> None:
         self._clock = clock
         self._buckets = buckets
 
     async def room(self) -> None:
-        """Wait until the pace allows to read on."""
+        """Wait until the pace allows the next read."""
         while wait := self._wait:  # noqa: ASYNC110, RUF100  # only time has to pass
             await asyncio.sleep(wait)
 
@@ -60,7 +60,7 @@ class Replay:
 
 class Limits:
     """
-    The limits of one worker, or of all workers that last for one request.
+    The limits of one worker, or of all workers whose event loops last for one request.
 
     All sessions of one address together may do ``ADDRESS_FACTOR`` times what one session may do.
     If a client's address is not known, only the limit of the session counts.
@@ -141,7 +141,7 @@ class Limits:
 
     def post(self, session: UUID, ip: str | None) -> None:
         """
-        Count a POST that is about to load ``session``: twice as many are allowed as events.
+        Count a POST that is about to load ``session``: the limit is twice that of events.
 
         Raises ``FrameError`` ``rate_limited``.
         """
@@ -152,7 +152,8 @@ class Limits:
         now = self._clock()
         shared = self._of_address(kind, ip, rate, burst)
         wait = 0.0 if shared is None else shared.wait(now)
-        # No session's bucket if the address is refused: made-up session ids would fill them all.
+        # If the address is refused, the session gets no bucket: else a client that makes up session
+        # ids would push out the buckets of others.
         wait = wait or self._of_session(kind, session, ip, rate=rate, burst=burst).take(now)
         if wait:
             _refuse("rate_limited", gettext("There are too many requests for this session."), wait)
@@ -219,7 +220,7 @@ class Limits:
         return self.bucket((kind, address), rate=rate * factor, burst=burst * factor)
 
 
-#: For event loops that last for one request, as under WSGI, and cannot count alone.
+#: For event loops that last for one request, as under WSGI: they can only count together.
 SHARED = Limits(time.monotonic)
 
 

@@ -55,11 +55,11 @@ class session_context:  # noqa: N801  # used like a function
     Inside the block ``user_session``, ``context`` and ``Message`` are the session's; what is set
     and sent there is stored when the block ends. The block gets the context (``as``).
 
-    If another process owns the session, the block reads the stored values, and the owner makes its
-    changes when the block ends (tokens of a stream at once). Raises
-    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable`` (no way to that process, or no sign
-    of it), ``StoreUnavailable``, and ``OwnershipLost`` if another process took the session during
-    the block.
+    If another process owns the session, the block reads the stored values, and the owner makes the
+    block's changes when the block ends (tokens of a stream at once). Raises ``SessionNotFound``,
+    ``SessionOver``, ``OwnerUnreachable`` (no way to that process, or no sign of it),
+    ``StoreUnavailable``, and ``OwnershipLost`` if another process took the session during the
+    block.
     """
 
     def __init__(self, session: Which) -> None:
@@ -76,12 +76,12 @@ class session_context:  # noqa: N801  # used like a function
 
     @contextmanager
     def _opening(self) -> Iterator[Callable[[Worker], Coroutine[Any, Any, Context]]]:
-        """Give the step that opens the session. If nobody waits for it any more, it is undone."""
+        """Yield the function that opens the session. If the block raises, release the session."""
         given_up = Event()
         try:
             yield partial(self._open, given_up)
         except BaseException:
-            given_up.set()  # before the look at the loop, which the other thread sets first
+            given_up.set()  # before the loop is read: _open() sets the loop, then looks at this
             loop, self._loop = self._loop, None
             if loop is not None:
                 with suppress(ServerStopped):
@@ -297,8 +297,10 @@ def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def _lasting_loop() -> asyncio.AbstractEventLoop:
     """
-    Return the event loop for calls from outside: a server's, if possible the running one, else the
-    background one. The loop of a single view or task would end while others use it.
+    Return the event loop for calls from outside.
+
+    It is a server's, if possible the running one, else the background one. The loop of a single
+    view or task would end while others use it.
     """
     here = asyncio.get_running_loop() if has_loop() else None
     loops = [worker.loop for worker in running_workers() if worker.serves]
@@ -320,7 +322,8 @@ async def _with_worker_of(session_id: UUID, step: Callable[[Worker], Coroutine[A
     """
     Return the result of ``step`` with the worker that reaches the session.
 
-    If another event loop of this process holds the session for a moment, wait for it.
+    If another event loop of this process holds the session, wait for it, at most ``STORE_TIMEOUT``
+    seconds.
     """
 
     async def visit() -> T:
@@ -340,7 +343,7 @@ async def _with_worker_of(session_id: UUID, step: Callable[[Worker], Coroutine[A
 
 
 def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run ``step`` in another thread's event loop. Raises ``ServerStopped`` if that ends."""
+    """Run ``step`` in another thread's event loop. Raises ``ServerStopped`` if the loop ends."""
     future = _begin(step, loop)
     try:
         while not wait([future], PATIENCE).done:
@@ -357,7 +360,7 @@ def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, A
 async def _in_loop(
     loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]
 ) -> T:
-    """Await ``step`` in ``loop``. Raises ``ServerStopped`` if that ends."""
+    """Await ``step`` in ``loop``. Raises ``ServerStopped`` if the loop ends."""
     if loop is asyncio.get_running_loop():
         return await step()
     future = asyncio.wrap_future(_begin(step, loop))
@@ -375,7 +378,7 @@ async def _in_loop(
 def _begin(
     step: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop
 ) -> Future[T]:
-    """Begin ``step`` in another event loop. Raises ``ServerStopped`` if that no longer runs."""
+    """Begin ``step`` in another event loop. Raises ``ServerStopped`` if it no longer runs."""
     try:
         # In an empty context: what is started here outlives the call.
         return ContextVars().run(submit, step(), loop)
@@ -400,7 +403,7 @@ def _check_reason(reason: str) -> None:
 
 
 def _refuse_in_transaction(name: str) -> None:
-    """Raise inside a transaction on SQLite: the owner would wait for it, SQLite has one writer."""
+    """Raise in a transaction on SQLite, which has one writer: the owner would wait for its end."""
     refuse_test_transaction()
     connection = connections[settings.DATABASE]
     if connection.vendor == "sqlite" and connection.in_atomic_block:

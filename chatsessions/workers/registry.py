@@ -1,8 +1,8 @@
 """
 ``SessionRegistry``: find or create the session for a connection, a request or a call from outside.
 
-For each session one request at a time looks for it. From then on the session is held in memory; its
-first commit claims it.
+Only one request at a time looks for a session. A stored session that it finds is held in memory
+from then on, and the session's first commit claims it.
 """
 
 from __future__ import annotations
@@ -78,18 +78,18 @@ class Opened:
 
 
 class LoginAwaited(SessionUnavailable):
-    """The session was given to a user, whose client came once more before it was logged in."""
+    """The session was assigned to a user whose client came back before it was logged in."""
 
     def __init__(self) -> None:
         super().__init__("The session belongs to a user now, who is not logged in here yet.")
 
 
 class _SessionLock(asyncio.Lock):
-    """Held by one request at a time that looks for a session, in order of arrival."""
+    """The lock of one session: the requests that look for it take turns, in order of arrival."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: How many connections were given the session here.
+        #: How many connections have got the session while this lock exists.
         self.opened = 0
 
 
@@ -105,11 +105,11 @@ class SessionRegistry:
         self, chat: Chat, request: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
     ) -> Opened:
         """
-        Return the session for a connection: the requested one if the client may resume it, else a
-        new one.
+        Return the session for a connection.
 
-        With ``relays`` the session may stay with another worker that is busy in it; without, wait
-        for that worker. ``admit`` is called before a session is created or taken. Raises
+        It is the requested one if the client may resume it, else a new one. If another worker is
+        busy in the session, the session stays there with ``relays``; without, wait until it is
+        released. ``admit`` is called before a session is created or taken. Raises
         ``AccessRefused``, ``SessionUnavailable``, ``TooManySessions``, ``FrameError``
         (``rate_limited``), and database errors.
         """
@@ -154,8 +154,9 @@ class SessionRegistry:
         """
         Wait for earlier requests for the same session.
 
-        Gives the lock, and how many connections are older than this request: those the session had
-        when the wait began, and those opened here since. None if there was no wait.
+        Yields the lock, and how many connections are older than this request: those that the
+        session had when the wait began, and those opened here since. The number is None if there
+        was no wait.
         """
         lock = self._lock_of(session_id)
         count = None
@@ -224,9 +225,9 @@ class SessionRegistry:
         """
         Return the session for a request, or the reason why it is refused.
 
-        If it is a ``LiveSession``, its claim is stored by then: of two requests at two workers at
-        the same time, one has to go to the other worker. A connection does not wait for the claim:
-        if it fails, its client comes back.
+        The claim of a ``LiveSession`` is stored before the session is returned: of two requests
+        that come to two workers at the same time, one has to go to the other worker. A connection
+        does not wait for the claim: if the claim fails, its client connects again.
         """
         deadline = self._host.directory.deadline()
         async with self._lock_of(session_id):
@@ -302,8 +303,9 @@ class SessionRegistry:
         """
         Return the lock of a session, for a request to hold until it has the session or is refused.
 
-        If others could hold and release the session between the read of its row and the hold, the
-        row's generation would be out of date. And an older connection must not replace a newer one.
+        Without the lock another request could hold and release the session after this one has read
+        the row, and the generation in the row would be out of date. The lock also keeps an older
+        connection from replacing a newer one.
         """
         return self._locks.setdefault(session_id, _SessionLock())
 
@@ -336,7 +338,8 @@ class SessionRegistry:
 
         The reason is ``unknown`` both for a session that does not exist and for one of somebody
         else. ``connections`` is how many connections are older than the request, if it had to wait.
-        Raises ``Overtaken`` if a newer one has come, and for an HTTP request ``OwnerUnreachable``.
+        Raises ``Overtaken`` if a newer connection has come, and for an HTTP request
+        ``OwnerUnreachable``.
         """
         if self._host.closing:
             raise SessionUnavailable
@@ -435,7 +438,7 @@ class SessionRegistry:
         """
         Hold a stored session. Its first commit claims it.
 
-        Raises ``SessionUnavailable`` if the worker is closing, which would not wait for it.
+        Raises ``SessionUnavailable`` if the worker is closing: it would not wait for this session.
         """
         if self._host.closing:
             raise SessionUnavailable

@@ -43,7 +43,7 @@ class SigtermHandler:
         self._task: asyncio.Task[None] | None = None
 
     def install(self) -> None:
-        """Handle the signal from now on. Only the main thread may; does nothing in another."""
+        """Handle the signal from now on. Does nothing in a thread other than the main thread."""
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._handle)
 

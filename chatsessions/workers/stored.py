@@ -37,7 +37,7 @@ class Overtaken(SessionUnavailable):
     A newer connection has come for the session while this one waited.
 
     Mostly the client has given up this connection and opened another. If not, it connects again,
-    and then is the newest.
+    and that connection is then the newest.
     """
 
     def __init__(self) -> None:
@@ -81,11 +81,12 @@ class StoredSessions:
         make_remote: MakeRemote[R],
     ) -> Loaded | R | str:
         """
-        Return a session without an owner as ``Loaded``, or one that another worker owns as a remote
-        session, or the reason why it is refused.
+        Return a stored session, or the reason why it is refused.
 
-        If no channel layer leads to the owner, a connection takes the session from it. Raises
-        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection, ``SessionUnavailable``.
+        A session without an owner is returned as ``Loaded``, one that another worker owns as a
+        remote session. If no channel layer leads to the owner, a connection takes the session from
+        it. Raises ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection,
+        ``SessionUnavailable``.
         """
         directory = self._host.directory
         deadline = directory.deadline()

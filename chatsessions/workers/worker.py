@@ -1,5 +1,5 @@
 """
-``Worker``: one per event loop; a server process has one of each.
+``Worker``: one per event loop, so a server process normally has one.
 
 It opens sessions, writes its heartbeat, ends expired sessions, and shuts down.
 """
@@ -64,8 +64,8 @@ class Worker(WorkerHost):
         super().__init__(loop)
         #: Set when the worker is closed completely.
         self.gone = asyncio.Event()
-        #: The open websockets, for the shutdown: a function that closes each with a code, and one
-        #: that ends its task even if the client does not answer.
+        #: Two functions of each open websocket, for the shutdown: one closes it with a code, the
+        #: other ends its task even if the client does not answer.
         self.websockets: dict[Callable[[int], None], Callable[[], None]] = {}
         self.logins = Logins(loop, self.threads.check, self.own)
         self.registry = SessionRegistry(self)
@@ -105,7 +105,7 @@ class Worker(WorkerHost):
         return await self.registry.acquire(session_id, to_end=to_end)
 
     def serve(self) -> None:
-        """Note that the event loop is a server's, so that the worker stays without visitors."""
+        """Note that the event loop is a server's: the worker stays open without visitors."""
         self._serves = True
 
     @property
@@ -230,9 +230,9 @@ class Worker(WorkerHost):
 
     async def _end_plain(self, expired: Sequence[ChatSession]) -> int:
         """
-        End, in one transaction, the idle ones whose chats run no code at the end of a session.
+        End the sessions that are idle and whose chats run no code at the end, all in one statement.
 
-        Return how many were ended: 0 if one of them cannot be written.
+        Return how many were ended: 0 if the database refuses one of them.
         """
         ids = [one.pk for one in expired if is_idle(one) and not self._is_told(one.chat)]
         try:
@@ -260,9 +260,10 @@ class Worker(WorkerHost):
 
     async def _begin_ends(self, batch: Sequence[UUID]) -> list[LiveSession]:
         """
-        Begin to end expired sessions, and return those that end. The clients of others came back.
+        Begin to end expired sessions, and return those that end.
 
-        A few at a time, so that other tasks of the event loop run too.
+        A session goes on if its client has come back. The sessions are read a few at a time, so
+        that other tasks of the event loop run too.
         """
         begun: list[LiveSession] = []
         failures: dict[UUID, Exception] = {}
@@ -316,9 +317,9 @@ class Worker(WorkerHost):
 
     async def _close_websockets(self) -> None:
         """
-        Give the clients ``FAREWELL`` seconds to answer the close, then end their tasks.
+        Give the clients ``FAREWELL`` seconds to answer the close, then end the websockets' tasks.
 
-        Daphne stops without ending them, and Python 3.11 crashes on suspended tasks.
+        Daphne stops without ending these tasks, and Python 3.11 crashes on suspended tasks.
         """
         deadline = self.loop.time() + FAREWELL
         while self.websockets and self.loop.time() < deadline:  # noqa: ASYNC110
@@ -389,7 +390,7 @@ def get_worker() -> Worker:
     loop = asyncio.get_running_loop()
     worker = _workers.get(loop)
     if worker is None:
-        # Other threads, with event loops of their own, do the same meanwhile.
+        # Over a copy, as other threads with event loops of their own may change the dict meanwhile.
         for other in [known for known in list(_workers) if known.is_closed()]:
             _workers.pop(other, None)
         worker = _workers[loop] = Worker(loop)
