@@ -545,7 +545,7 @@ def _in_module_chat(method: Callable[[Chat, C], R]) -> Callable[[C], R]:
         return method(module_chat(_caller()), function)
 
     decorate.__name__ = decorate.__qualname__ = hook
-    decorate.__doc__ = f"{method.__doc__}\n\n    For the Chat of the module."
+    decorate.__doc__ = f"{inspect.cleandoc(method.__doc__ or '')}\n\nFor the Chat of the module."
     return decorate
 
 
