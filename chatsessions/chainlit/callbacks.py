@@ -161,7 +161,7 @@ def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
 
 
 def _prepare(chat: Chat) -> None:
-    """Set the options of a chat in which Chainlit's chats differ."""
+    """Set the options and the stop handler of a chat in which Chainlit's chats differ."""
     chat.keeps_unstorable = True
     chat.beside = frozenset(BESIDE)
     chat.message_format = chat.message_format or MARKDOWN
