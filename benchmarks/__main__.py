@@ -99,16 +99,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave(*_: object) -> None:
-    """Told to end, by a signal: as by Ctrl-C, so that everything is cleaned up."""
+    """Handle a signal as Ctrl-C, so that the benchmark cleans up before it ends."""
     raise KeyboardInterrupt
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Measure. What is measured is written after every part, whatever becomes of the others."""
+    """
+    Run the parts, and return their results.
+
+    With ``--json`` the results are written after every part, so that a later failure loses none.
+    """
     plan = QUICK if options.quick else FULL
     _allow_files(_sockets(plan))
     cores = pin()
-    # Between the measurements it is collected by hand.
+    # Bench collects garbage between the measurements.
     gc.disable()
     results = Results(environment=environment.facts(plan, cores))
     with Bench(plan, cores, options.servers) as bench:
@@ -117,7 +121,7 @@ def run(options: argparse.Namespace) -> Results:
             try:
                 results.records += PARTS[name].run(bench)
             except BenchmarkError as error:
-                # The others are worth having.
+                # Go on with the other parts.
                 bench.skip(name, str(error))
                 results.failed = True
             results.skipped = bench.skipped
@@ -128,13 +132,17 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def _sockets(plan: Plan) -> int:
-    """How many a process has open at the most."""
+    """Return the most sockets that one process has open at a time."""
     held = 2 * max(plan.sessions_held)
     return max(held, 8 * plan.throng, 2 * plan.crowd) + 200
 
 
 def _allow_files(count: int) -> None:
-    """A crowd needs more sockets than some systems allow by default; servers inherit this."""
+    """
+    Raise the limit of open files to ``count``, for this process and the servers that it starts.
+
+    A crowd needs more sockets than some systems allow by default.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= count:
         return

@@ -1,4 +1,4 @@
-"""All that is compared in one application, behind the middleware that a project would have."""
+"""One application with everything that is compared, behind the middleware of a usual project."""
 
 import os
 
@@ -9,7 +9,7 @@ from django.core.asgi import get_asgi_application
 from django.urls import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
-# Before anything that imports models.
+# Set up Django before importing anything that imports models.
 django_application = get_asgi_application()
 
 from benchmarks import rivals  # noqa: E402

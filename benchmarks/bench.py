@@ -1,4 +1,4 @@
-"""``Bench``: what every part of the benchmark needs to run."""
+"""``Bench`` starts what a part of the benchmark needs, and measures in turns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Contender:
-    """One server process, and the crowd that it serves."""
+    """One server process, and the crowd of clients that it serves."""
 
     mode: Mode
     process: ServerProcess
@@ -36,7 +36,7 @@ Measure = Callable[["Bench", Contender], Figures]
 
 
 class Bench:
-    """Starts servers and services, brings crowds to them, and lets them take turns."""
+    """Starts servers and services, connects crowds to them, and measures them in turns."""
 
     def __init__(self, plan: Plan, cores: Cores, servers: Sequence[str]) -> None:
         self.plan = plan
@@ -51,7 +51,7 @@ class Bench:
 
     def __enter__(self) -> Bench:
         self._stack.enter_context(self.services)
-        # A folder with a migrated database, which servers get copies of.
+        # A folder with a migrated database. Each server gets a copy of it.
         self._template = self._stack.enter_context(folder())
         Setup(folder=self._template).run("django", "migrate", "--verbosity=0")
         return self
@@ -59,28 +59,28 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    # Saying how far it is
+    # Progress
 
     def begin(self, part: str, position: str) -> None:
-        """A part begins, the third of eight for instance."""
+        """Name the part in the lines that follow; ``position`` is ``3/8``, for instance."""
         self._part = f"{position} {part}"
 
     def say(self, text: str) -> None:
-        """Where it stands, on standard error."""
+        """Print a line about the progress to standard error."""
         seconds = time.monotonic() - self._started
         print(f"{seconds:6.0f} s  {self._part}: {text}", file=sys.stderr, flush=True)
 
     def skip(self, what: str, why: str) -> None:
-        """Leave something out, and say so now and in the end."""
+        """Record that ``what`` is left out; print it now, and with the results."""
         line = f"{what}: {why}"
         if line not in self.skipped:
             self.skipped.append(line)
             self.say(f"SKIPPED {line}")
 
-    # What runs
+    # Servers and measurements
 
     def available(self, modes: Sequence[Mode]) -> list[Mode]:
-        """Those of ``modes`` whose services are installed."""
+        """Return those of ``modes`` whose services are installed; skip the others."""
         lacking = services.missing()
         if not lacking:
             return list(modes)
@@ -91,7 +91,7 @@ class Bench:
 
     @contextmanager
     def fresh(self, mode: Mode) -> Iterator[Setup]:
-        """An empty database, and what else there is to serve ``mode`` from."""
+        """Make a folder with an empty database, and the other things that ``mode`` needs."""
         with ExitStack() as stack:
             data = stack.enter_context(folder())
             shutil.copytree(self._template, data, dirs_exist_ok=True)
@@ -99,7 +99,7 @@ class Bench:
             yield Setup(folder=data, settings=mode.settings, variables=variables)
 
     def filled(self, mode: Mode, sessions: int) -> Setup:
-        """A database with so many sessions, for whoever asks; it stays to the end."""
+        """Return a setup whose database has this many sessions; make it once for all parts."""
         key = (mode.name, sessions)
         if key not in self._filled:
             entries = self.plan.entries_per_session
@@ -119,7 +119,7 @@ class Bench:
         setup: Setup | None = None,
         profile: bool = False,
     ) -> Iterator[Contender]:
-        """A server process, set up as told or afresh, and a crowd without anybody."""
+        """Start a server process, with ``setup`` or a fresh one, and a crowd without clients."""
         with ExitStack() as stack:
             setup = setup or stack.enter_context(self.fresh(mode))
             process = stack.enter_context(serve(setup, server, cores=self.cores, profile=profile))
@@ -133,7 +133,7 @@ class Bench:
     def contenders(
         self, server: str, modes: Sequence[Mode], connections: int
     ) -> Iterator[dict[str, Contender]]:
-        """All of ``modes`` at once by name, each with its crowd, warmed up."""
+        """Start all of ``modes``, connect and warm up a crowd for each; yield them by name."""
         with network() as wires, ExitStack() as stack:
             self.say(f"{server}: starting {', '.join(mode.name for mode in modes)}")
             found = {}
@@ -152,7 +152,7 @@ class Bench:
         *,
         rounds: int | None = None,
     ) -> dict[str, list[Figures]]:
-        """Measure each in every round, in another order than in the last."""
+        """Measure each contender once in every round; the order changes from round to round."""
         figures: dict[str, list[Figures]] = {name: [] for name in contenders}
         rounds = rounds or self.plan.rounds
         for number in range(rounds):
@@ -164,14 +164,18 @@ class Bench:
 
 
 def rotated(names: Sequence[T], number: int) -> Sequence[T]:
-    """Another one begins in each round: none is always measured after the same neighbour."""
+    """
+    Return ``names`` in the order of round ``number``: each round begins with the next name.
+
+    The first measurement of a round would otherwise always be that of the same one.
+    """
     shift = number % len(names)
     return [*names[shift:], *names[:shift]]
 
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """The sockets of some crowds."""
+    """Open a network for the sockets of some crowds."""
     wires = Network()
     try:
         yield wires

@@ -1,4 +1,4 @@
-"""Bots that do one thing much: stream, hold large values, fill their log."""
+"""Bots that do much of one thing: stream tokens, hold large values, or fill their log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from chatsessions import Chat, Message, context, user_session
 
-#: What is streamed for one message: the length of an answer of some paragraphs.
+#: The tokens streamed for one message, as many as in an answer of a few paragraphs.
 TOKENS = [f"word{number} " for number in range(200)]
 
 storyteller = Chat("storyteller")
@@ -41,7 +41,7 @@ async def tell() -> None:
 
 @slow_storyteller.on_message
 async def tell_slowly() -> None:
-    """Others have their turn after each token, as with one who waits for a model."""
+    """Let other tasks run after each token, as a bot does that waits for a model."""
     story = Message()
     for token in TOKENS:
         await story.stream_token(token)
@@ -57,12 +57,12 @@ async def answer() -> None:
 
 @hoarder.on_event("hoard")
 async def hoard(data: dict[str, Any]) -> None:
-    """Hold a history of this many KiB, which is not looked at again."""
+    """Store a history of this many KiB in ``user_session``; no handler reads it again."""
     user_session["history"] = ["x" * 1021 for _ in range(data["kib"])]
 
 
 @hoarder.on_event("chatter")
 async def chatter(data: dict[str, Any]) -> None:
-    """Put this many entries into the log."""
+    """Add this many entries to the log."""
     for number in range(data["entries"]):
         await context.emitter.emit("chatter", {"number": number, "text": "x" * 80})

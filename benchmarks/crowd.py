@@ -1,4 +1,4 @@
-"""Many clients of one server, and what is being measured of them."""
+"""Many clients of one server, and the measurements of them."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from .wire import BenchmarkError, Network, Socket, now
 
 @dataclass(slots=True)
 class Load:
-    """What a crowd was served in one measurement."""
+    """What a crowd sent and received in one measurement. Times are in seconds."""
 
     sent: int = 0
     messages: int = 0
     #: Pieces of streaming messages.
     tokens: int = 0
     seconds: float = 0.0
-    #: CPU seconds of the client.
+    #: CPU seconds of this process, which runs all clients.
     client_cpu: float = 0.0
-    #: Seconds from sending a message to its reply, and to the end of its turn.
+    #: The time from sending each message to its reply, and to the end of its turn.
     replies: list[float] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
-    #: The most that a paced message was sent late.
+    #: How late the latest paced message was sent.
     lateness: float = 0.0
 
     @property
     def client_busy(self) -> float:
-        """How much of its core the client used: near 1 it is the client that is measured."""
+        """The share of its core that this process used. Near 1 the client limits the figures."""
         return self.client_cpu / self.seconds
 
 
 class Client(Socket):
-    """A counter's client: it knows what it has sent, and that each of it is counted."""
+    """A client of the counter bot, which checks that each reply counts its message."""
 
     def __init__(self, crowd: Crowd) -> None:
         super().__init__(crowd.port, crowd.path, compressed=crowd.compressed)
         self.crowd = crowd
         self.sent = self.answered = 0
-        #: When the messages were sent that wait for their reply, and for the end of their turn.
+        #: When each message was sent that has no reply yet, or whose turn has not ended yet.
         self.unanswered: deque[float] = deque()
         self.unended: deque[float] = deque()
 
     def send_message(self) -> None:
-        """One more message; the counter's answer is to count it."""
+        """Send the next message, and note the time."""
         self.sent += 1
         moment = now()
         self.unanswered.append(moment)
@@ -56,26 +56,26 @@ class Client(Socket):
         self.say(self.message())
 
     def check(self, content: str) -> None:
-        """The reply to the oldest message without one."""
+        """Raise ``BenchmarkError`` unless a reply counts the oldest message without one."""
         self.answered += 1
         if content != f"You have sent {self.answered} message(s)!":
             raise BenchmarkError(f"message {self.answered} was answered by {content!r}")
 
     @abstractmethod
     def message(self) -> bytes:
-        """The frame of the next message."""
+        """Return the payload of the message that is being sent."""
 
     def come_back(self, *, whole: bool) -> None:
-        """Resume on a new connection; greeted when nothing is missing."""
+        """Resume on a new connection; report a greeting when no entry is missing."""
         raise BenchmarkError(f"{type(self).__name__} has no session to come back to")
 
     def command(self, name: str, data: str) -> None:
-        """Send an event that is no message; ``data`` is JSON."""
+        """Send an event other than a message; ``data`` is JSON."""
         raise BenchmarkError(f"{type(self).__name__} sends messages only, not {name!r}")
 
 
 class Crowd:
-    """Clients of one kind; those of several crowds share a network."""
+    """Clients of one kind and one server. Several crowds may share a network."""
 
     def __init__(
         self,
@@ -97,13 +97,13 @@ class Crowd:
         self._sending_until = 0.0
         self._most: int | None = None
 
-    # What clients say
+    # Reports of clients
 
     def greeted(self) -> None:
         self._greeted += 1
 
     def settled(self) -> None:
-        """A turn that answered no message is over: the chat's start, or a command."""
+        """Count the end of a turn other than a message's: the chat's start, or a command's."""
         self._settled += 1
 
     def replied(self, client: Client) -> None:
@@ -127,7 +127,7 @@ class Crowd:
     # Measurements
 
     def connect(self, count: int) -> Load:
-        """``count`` clients at once; the time is that to the last one's greeting."""
+        """Connect ``count`` clients at once; measure the time until the last one is greeted."""
         load = self._begin()
         greeted, settled = self._greeted + count, self._settled + count
         started = now()
@@ -143,9 +143,9 @@ class Crowd:
         self, seconds: float, clients: Sequence[Client] | None = None, *, most: int | None = None
     ) -> Load:
         """
-        Everybody sends the next message as soon as the last one is answered.
+        Have each client send its next message as soon as the last one is answered.
 
-        For so many seconds, or until they have sent ``most`` messages together.
+        End after ``seconds``, or when the clients have sent ``most`` messages together.
         """
         load = self._begin()
         started = now()
@@ -160,7 +160,7 @@ class Crowd:
         return self._finish(load)
 
     def paced(self, rate: float, seconds: float, clients: Sequence[Client] | None = None) -> Load:
-        """``rate`` messages a second in all, evenly, whatever the answers do."""
+        """Send ``rate`` messages per second in all, evenly, without waiting for replies."""
         load = self._begin()
         clients = self.clients if clients is None else clients
         started = now()
@@ -176,11 +176,11 @@ class Crowd:
         return self._finish(load)
 
     def one_each(self, clients: Sequence[Client] | None = None) -> Load:
-        """One message from everybody, answered."""
+        """Send one message from each client, and wait for the replies."""
         return self.closed_loop(0.0, clients)
 
     def command(self, name: str, data: Any) -> Load:
-        """Have every client's bot do something that is not answered; back when it is done."""
+        """Send an event from each client, and wait until the bots have handled all."""
         load = self._begin()
         settled = self._settled + len(self.clients)
         started = now()
@@ -192,13 +192,13 @@ class Crowd:
         return self._finish(load)
 
     def idle(self, seconds: float) -> None:
-        """Nothing but answers to pings, for a while."""
+        """Send nothing but answers to pings for ``seconds``."""
         until = now() + seconds
         while (left := until - now()) > 0:
             self._network.step(left)
 
     def come_back(self, client: Client, *, whole: bool) -> Load:
-        """``client`` loses its line and resumes, with the whole of its log if that is asked for."""
+        """Cut the connection of ``client``, and resume; with ``whole`` it gets its whole log."""
         load = self._begin()
         target = self._greeted + 1
         self._network.remove(client)
@@ -213,14 +213,14 @@ class Crowd:
     # Clients
 
     def add(self) -> Client:
-        """One more client, on its way."""
+        """Add a client, which begins to connect."""
         client = self._dialect(self)
         self.clients.append(client)
         self._network.add(client)
         return client
 
     def remove(self, client: Client) -> None:
-        """Cut its line."""
+        """Remove a client, and close its connection."""
         self.clients.remove(client)
         self._network.remove(client)
 

@@ -51,7 +51,7 @@ def after() -> dict[str, str]:
 
 
 def _load() -> str:
-    """The machine's load average: above 0 before the run, others work on it."""
+    """Return the load averages. Above 0 before the run, other processes use the machine."""
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
@@ -63,7 +63,7 @@ def _version(name: str) -> str:
 
 
 def _service(name: str, command: str) -> str:
-    """Its version, from the first word of ``--version`` that looks like one."""
+    """Return the name and version: the first word of ``--version`` that begins with a digit."""
     if shutil.which(command) is None:
         return f"{name} not in PATH"
     said = subprocess.run([command, "--version"], capture_output=True, text=True).stdout

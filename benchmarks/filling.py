@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Sessions per transaction.
 CHUNK = 2_000
 USERS = 1_000
-#: Names the rows that were made here.
+#: The chat of the sessions made here, by which they are found again.
 CHAT = "filled"
 PAGE_CHAT = "filled page"
 
@@ -33,7 +33,7 @@ SERVER_DATA = (
 
 
 def fill(sessions: int, entries: int) -> None:
-    """See to it that there are ``sessions`` of them, each with so many entries in its log."""
+    """Add sessions until there are ``sessions``, each with ``entries`` entries in its log."""
     from chatsessions.models import ChatSession
 
     _make_users()
@@ -46,7 +46,7 @@ def fill(sessions: int, entries: int) -> None:
 
 
 def make_page(entries: int) -> str:
-    """One session with a log of this length. Returns its id."""
+    """Make one session with ``entries`` entries in its log, and return its id."""
     from chatsessions.models import ChatSession
 
     _make_users()
@@ -109,17 +109,21 @@ def _prototype(chat: str, entries: int) -> ChatSession:
 
 
 def _fresh(numbers: str) -> str:
-    """The statement that makes the ids of new sessions."""
+    """Return the statement that makes the table ``fresh``, with the ids of new sessions."""
     columns = f"{_new_uuid()} AS id, i AS number"
     return f"CREATE TEMPORARY TABLE fresh AS SELECT {columns} FROM {numbers} ORDER BY 1"  # noqa: S608
 
 
 def _sessions(prototype: ChatSession) -> str:
-    """The statement that makes one of each ``fresh``: over two weeks, of users and of nobody."""
+    """
+    Return the statement that makes a session for each row of ``fresh``.
+
+    Their times are 12 seconds apart, and every other session is an anonymous one.
+    """
     from django.contrib.auth import get_user_model
 
     user = get_user_model().objects.order_by("pk").values_list("pk", flat=True)[0]
-    # One in fifty may still come back.
+    # The client of one session in fifty is away; the other sessions have ended.
     away = "f.number % 50 = 0"
     changed = {
         "id": "f.id",
@@ -143,7 +147,11 @@ def _sessions(prototype: ChatSession) -> str:
 
 
 def _entries(count: int) -> str:
-    """The statement that gives each of ``fresh`` so many: the client and the bot in turn."""
+    """
+    Return the statement that gives each session in ``fresh`` a log of ``count`` entries.
+
+    The entries are messages of the client and of the bot in turn.
+    """
     from chatsessions.models import ChatSession, SessionEvent
 
     by_client, said = "s.i % 2 = 0", "(s.i + 2) / 2"
@@ -167,7 +175,7 @@ def _entries(count: int) -> str:
     )
 
 
-# What databases say differently
+# SQL in which the databases differ
 
 
 def _series(first: int, end: int) -> str:
@@ -182,7 +190,11 @@ def _new_uuid() -> str:
 
 
 def _earlier(column: str) -> str:
-    """Twelve seconds for each session: a hundred thousand of them are two weeks."""
+    """
+    Return the SQL of a time that is 12 seconds earlier for each session.
+
+    A hundred thousand sessions then take two weeks.
+    """
     if _is_postgresql():
         return f"{column} - f.number * interval '12 seconds'"
     return f"strftime('%Y-%m-%d %H:%M:%f', {column}, '-' || (f.number * 12) || ' seconds')"
@@ -195,7 +207,7 @@ def _is_postgresql() -> bool:
 
 
 def _vacuum() -> None:
-    """What PostgreSQL does by itself after a while, while something else is measured."""
+    """Do now what the database would otherwise do by itself during a measurement."""
     from django.db import connection
 
     with connection.cursor() as cursor:

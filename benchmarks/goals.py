@@ -1,4 +1,4 @@
-"""The goals, and whether they are met."""
+"""The goals, and a check whether the results meet them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .records import Compared, Results
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """
-    One row of the table: a figure of a record, and what it is to be.
+    One row of the table: a figure of a record, and the limit for it.
 
-    ``compared`` with the record's base, round by round; ``step`` left out is the largest there is.
+    ``compared`` says how the figure is compared with that of the record's base, round by round. An
+    empty ``step`` stands for the last one that was measured.
     """
 
     title: str
@@ -42,7 +43,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was measured for a goal: one value per round; none if it was not."""
+    """The values measured for a goal, one per round; empty if the goal was not measured."""
 
     goal: Goal
     server: str
@@ -51,7 +52,7 @@ class Verdict:
 
     @property
     def met(self) -> bool | None:
-        """By the median; None if nothing was measured."""
+        """Whether the median of the values meets the goal; None without values."""
         return self.goal.meets(median(self.values)) if self.values else None
 
 
@@ -191,7 +192,7 @@ GOALS = (
 
 
 def judge(results: Results) -> Iterator[Verdict]:
-    """Every goal of the parts that were run, on the servers that they were run on."""
+    """Yield a verdict for each goal of a part that was run, on each server it was run on."""
     for goal in GOALS:
         there = {record.server for record in results.of(goal.part)}
         for server in goal.servers:

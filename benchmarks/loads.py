@@ -1,4 +1,4 @@
-"""What is measured of one server under one load, for a second or two."""
+"""Measurements of one server under one load, each for a second or two."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .wire import PATIENCE
 def closed_loop(
     bench: Bench, contender: Contender, clients: Sequence[Client] | None = None
 ) -> Figures:
-    """Everybody sends the next message as soon as the last is answered: the server is saturated."""
+    """Measure while each client sends as soon as it is answered, which saturates the server."""
     seconds = bench.plan.closed_seconds
     return _measure(bench, contender, lambda: contender.crowd.closed_loop(seconds, clients))
 
 
 def few_each(bench: Bench, contender: Contender, each: int) -> Figures:
-    """The same, for ``each`` messages of everybody."""
+    """Measure a closed loop of ``each`` messages per client on average."""
     crowd = contender.crowd
     most = each * len(crowd.clients)
     return _measure(bench, contender, lambda: crowd.closed_loop(PATIENCE, most=most))
 
 
 def paced(bench: Bench, contender: Contender, clients: Sequence[Client] | None = None) -> Figures:
-    """Messages at even intervals: nearly each of them finds a server that sleeps."""
+    """Measure messages at even intervals; nearly each of them reaches an idle server."""
     rate, seconds = bench.plan.rate, bench.plan.paced_seconds
     return _measure(bench, contender, lambda: contender.crowd.paced(rate, seconds, clients))
 

@@ -1,4 +1,4 @@
-"""What is compared: an application's way of keeping state, and how its server is set up for it."""
+"""The modes to compare: how an application keeps its state, and how its server is set up."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ SERVERS = ("daphne", "uvicorn", "uvicorn[standard]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """One of the things compared. ``settings`` are what Django's settings have otherwise."""
+    """One mode. ``settings`` are the Django settings in which it differs from the others."""
 
     name: str
     title: str
     path: str
     dialect: type[Client]
-    #: ``SQLITE`` of them is the command that SQLite's connections begin with.
+    #: The key ``SQLITE`` is the command that each new connection to SQLite runs first.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether it keeps what it keeps in PostgreSQL and Redis.
+    #: Whether it uses PostgreSQL and Redis.
     services: bool = False
-    #: Whether its clients offer compression, as browsers do. Daphne does not take it up.
+    #: Whether its clients offer compression, as browsers do. Daphne does not accept the offer.
     compressed: bool = False
 
     def fits(self, server: str) -> bool:
-        """Whether ``server`` can do it."""
+        """Return True if ``server`` can run this mode."""
         return server != "daphne" or not self.compressed
 
 
@@ -80,7 +80,7 @@ POSTGRES = Mode(
 
 
 def _streams(suffix: str, path: str) -> tuple[Mode, Mode]:
-    """A bare consumer that streams, and ours."""
+    """Return the mode of a bare consumer that streams, and that of a chat that does."""
     return (
         Mode(
             name=f"bare-stream{suffix}",
@@ -97,10 +97,10 @@ def _streams(suffix: str, path: str) -> tuple[Mode, Mode]:
     )
 
 
-#: By what happens between two tokens.
+#: The modes that stream, by whether other tasks run between two tokens.
 STREAMS = {"in one go": _streams("", ""), "taking turns": _streams("-slow", "slow/")}
 HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/", dialect=ChatClient)
-#: By where the values lie.
+#: Modes with a large ``user_session``; they differ in where its values are stored.
 HOARDS = (
     HOARD,
     Mode(
@@ -119,7 +119,7 @@ HOARDS = (
     ),
 )
 
-#: Those with a counter, which is what most are measured by.
+#: The modes that run the counter bot in different ways.
 COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, DEFAULT, POSTGRES)
 
 COMPRESSED = Mode(
@@ -129,7 +129,7 @@ COMPRESSED = Mode(
     dialect=ChatClient,
     compressed=True,
 )
-#: For what each setting costs: one thing changed of the default.
+#: Modes that differ from the default in one setting, to measure what that setting costs.
 SETTINGS = (
     _ours("cache-store", '`USER_SESSION_STORE="cache"`', USER_SESSION_STORE="cache"),
     Mode(
@@ -142,7 +142,7 @@ SETTINGS = (
     COMPRESSED,
 )
 
-#: How far a handler may run ahead of the journal.
+#: Modes that differ in how far a handler may run ahead of the journal; the default is first.
 UNCOMMITTED = tuple(
     Mode(
         name=f"uncommitted-{count}",

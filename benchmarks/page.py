@@ -35,7 +35,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>Benchmark</title>
 <body style="margin: 0"><chat-session src="/ws/{load}/" style="--chat-height: 100vh"></chat-session>
 <script type="module" src="/chat-session.js"></script>"""
 
-#: Frames of a live load per second. Faster than any model writes; a tab that was away gets more.
+#: Frames per second of a live load. No model writes as fast, but a tab that was away gets more.
 PACE = 1000
 #: Frames in a message of a replay.
 BUNDLE = 100
@@ -54,7 +54,7 @@ WORDS = [
     "rains.",
     "",
 ]
-#: Seconds for what follows the last frame.
+#: Seconds until the page must have shown the last frame.
 PATIENCE = 300.0
 
 FRAMES = """
@@ -65,7 +65,7 @@ FRAMES = """
   requestAnimationFrame(frame);
 }
 """
-#: Whether what the last frame brings is there, and painted.
+#: Waits until the page has painted the text of the last frame.
 SHOWN = """
 (text) => new Promise((resolve) => {
   const root = document.querySelector("chat-session").shadowRoot;
@@ -82,7 +82,7 @@ SHOWN = """
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a load cost: seconds of the main thread's CPU, milliseconds of a frame."""
+    """The cost of a load: CPU seconds of the main thread, and milliseconds of a frame."""
 
     task: float
     script: float
@@ -93,7 +93,7 @@ class Figures:
 
 
 def stream(count: int) -> Iterator[dict[str, Any]]:
-    """One message of so many tokens, which is finished at its end."""
+    """Yield the frames of one streamed message of ``count`` tokens."""
     pieces = [f"{WORDS[index % len(WORDS)]} " for index in range(count - 1)] + ["END"]
     yield event(1, "message", id="m", content="", streaming=True)
     for index, piece in enumerate(pieces):
@@ -140,11 +140,11 @@ def handle(socket: ServerConnection) -> None:
         while bundle := list(islice(rest, BUNDLE)):
             socket.send(json.dumps(bundle))
     for _ in socket:
-        pass  # its acks, until it goes
+        pass  # read the acks of the page until it closes the connection
 
 
 def files(connection: ServerConnection, request: Request) -> Response | None:
-    """Answer requests of files; None lets the handshake of a websocket go on."""
+    """Answer requests for files; None lets the handshake of a websocket go on."""
     path = request.path
     if path.startswith("/ws/"):
         return None

@@ -16,7 +16,7 @@ from typing import Any
 import django
 
 HOST = "127.0.0.1"
-#: Each page is fetched so often, after a first time that imports and compiles.
+#: How often each page is measured, after two fetches that import, compile and count queries.
 TIMES = 7
 
 
@@ -31,7 +31,7 @@ def addresses(session: str) -> dict[str, str]:
     middle = ChatSession.objects.count() // per_page // 2 + 1
     return {
         "list": listed,
-        # What is the farthest from either end.
+        # The page that is farthest from both ends of the list.
         "list, in the middle": f"{listed}?p={middle}",
         "list, by chat, in the middle": f"{listed}?o=3&p={middle}",
         "list, searched": f"{listed}?q=user42",

@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""The plan of a run: how many rounds, for how long, with how many clients and rows."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    The full run. Times in seconds.
+    The plan of a run; the defaults are those of the full one. Times are in seconds.
 
-    Many short rounds rather than few long ones: what else the machine does changes from second to
-    second. ``rounds`` are those in which everything takes turns; there are fewer ``long_rounds``,
-    with more to do in each, and ``fresh_rounds``, which begin with new processes.
+    There are many short rounds instead of few long ones, because the other load of the machine
+    changes from second to second. ``rounds`` is the number of rounds in which all contenders take
+    turns. There are fewer ``long_rounds``, which do more each, and ``fresh_rounds``, which start
+    new processes.
     """
 
     rounds: int = 15
     long_rounds: int = 6
     fresh_rounds: int = 4
-    #: Of the loop in which everybody sends as soon as they are answered.
+    #: The time of a closed loop, in which each client sends as soon as it is answered.
     closed_seconds: float = 0.6
     paced_seconds: float = 1.5
-    #: For which nobody says anything.
+    #: The time in which no client sends anything.
     idle_seconds: float = 2.0
-    #: Connections that send messages; and of the run for messages per second.
+    #: Connections that send messages; ``throng`` is their number for messages per second.
     connections: int = 50
     throng: int = 200
-    #: Messages a second of the paced load, over all connections.
+    #: Messages per second of the paced load, of all connections together.
     rate: float = 200.0
-    #: Connections that come at once, and stay idle.
+    #: Connections that are opened at once, and then stay idle.
     crowd: int = 500
 
-    # What grows
+    # Sizes that grow during a part
 
     sessions_held: tuple[int, ...] = (100, 500, 1000, 2000)
-    #: Rows of sessions; the log has fifty times as many.
+    #: Rows of sessions; each has ``entries_per_session`` rows in the log.
     session_rows: tuple[int, ...] = (1_000, 10_000, 100_000)
     entries_per_session: int = 50
     state_kib: tuple[int, ...] = (1, 16, 128, 1024)
     log_entries: tuple[int, ...] = (10, 100, 1_000, 10_000)
-    #: Clients of the last two, whose sessions are large; and of those how many reload.
+    #: Clients with a large ``state_kib`` or ``log_entries``, and how many of them reload.
     few: int = 20
     reloading: int = 5
-    #: The session whose page the admin shows.
+    #: Log entries of the session whose page the admin shows.
     page_entries: int = 10_000
 
 

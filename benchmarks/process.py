@@ -1,4 +1,4 @@
-"""Server processes and the cores they run on."""
+"""Server processes, and the cores on which they run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ import psutil
 from .wire import BenchmarkError
 
 ROOT = Path(__file__).resolve().parent.parent
-#: What the names of all temporary folders begin with.
+#: The prefix of the names of all temporary folders.
 PREFIX = "chatsessions-benchmark-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """Where server, client and services run; None where they cannot be told apart."""
+    """The cores of server, client and services; None if they cannot be pinned to cores."""
 
     server: int | None
     client: int | None
@@ -35,13 +35,13 @@ class Cores:
 
 
 def pin() -> Cores:
-    """Take this process, the client, to a core that is not the server's."""
+    """Pin this process, the client, to a core other than the server's."""
     if not hasattr(os, "sched_setaffinity"):
         return Cores(server=None, client=None, services=None, count=os.cpu_count() or 1)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return Cores(server=None, client=None, services=None, count=len(cores))
-    # Core 0 is where many a kernel does its own work; it goes to neither if there is a choice.
+    # Many kernels do their own work on core 0, so the client and the server avoid it if possible.
     server, client = cores[-1], cores[-2]
     services = cores[-3] if len(cores) > 2 else client
     os.sched_setaffinity(0, {client})
@@ -50,19 +50,19 @@ def pin() -> Cores:
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A temporary folder of the benchmark's."""
+    """Make a temporary folder, which is deleted after the block."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as path:
         yield Path(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How a process of the benchmark is set up: its folder, settings, and where services are."""
+    """The setup of a process: its folder, its settings, and the addresses of its services."""
 
     folder: Path
-    #: What differs from ``benchmarks.settings``.
+    #: Settings that differ from ``benchmarks.settings``.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    #: What the demo takes from the environment; left out, its database is a file in the folder.
+    #: The demo's environment variables for services. Without any, a file is the database.
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
@@ -72,14 +72,14 @@ class Setup:
             "BENCHMARK_SETTINGS": json.dumps(dict(self.settings)),
             "DEMO_DATA": str(self.folder),
             "PYTHONUNBUFFERED": "1",
-            # Whatever the one who runs this has set for the demo is not meant.
+            # Ignore the variables that the caller has set for the demo.
             "DATABASE_URL": "",
             "REDIS_URL": "",
             **self.variables,
         }
 
     def run(self, *arguments: str) -> str:
-        """What a module of ours, or of Django, prints. Raises ``BenchmarkError`` if it fails."""
+        """Run a module, and return its output. Raises ``BenchmarkError`` if the module fails."""
         finished = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=ROOT,
@@ -94,7 +94,7 @@ class Setup:
 
 
 class ServerProcess:
-    """A server of its own, with its own data."""
+    """A running server process, controlled over its standard input and by signals."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -115,15 +115,15 @@ class ServerProcess:
         self._process.stdin.flush()
 
     def cpu(self) -> float:
-        """Seconds of CPU that all its threads have used, user and system."""
+        """Return the CPU seconds, user and system, that all threads of the process have used."""
         if sys.platform == "linux":
-            # What clock_getcpuclockid(3) gives: nanoseconds, where /proc counts in hundredths.
+            # The clock of clock_getcpuclockid(3) counts nanoseconds; /proc counts hundredths.
             return time.clock_gettime(~self._process.pid << 3 | 2)
         times = self._info.cpu_times()
         return float(times.user + times.system)
 
     def resident(self) -> int:
-        """Bytes in memory, after a garbage collection."""
+        """Return the resident memory in bytes, after a garbage collection."""
         self._say("gc")
         return int(self._read("rss"))
 
@@ -131,13 +131,13 @@ class ServerProcess:
         self._process.send_signal(signal.SIGUSR1)
 
     def stop_profile(self, folder: Path) -> None:
-        """Stop, and write what was measured into ``folder``."""
+        """Stop profiling, and write the profiles into ``folder``."""
         self._process.send_signal(signal.SIGUSR2)
         self._say(f"dump {folder}")
         self._read("dumped")
 
     def stop(self) -> None:
-        """End it, whatever it is doing."""
+        """Terminate the process; kill it if it does not end within ten seconds."""
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -153,7 +153,7 @@ class ServerProcess:
 def serve(
     setup: Setup, server: str, *, cores: Cores, profile: bool = False
 ) -> Iterator[ServerProcess]:
-    """A process of ``server``."""
+    """Run a process of ``server`` during the block."""
     command = [sys.executable, "-m", "benchmarks.server", server]
     command += ["--core", str(cores.server)] if cores.server is not None else []
     command += ["--profile"] if profile else []
@@ -164,7 +164,7 @@ def serve(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # A Ctrl-C is for the benchmark, which ends them in order.
+        # Ctrl-C reaches only the benchmark, which then stops its servers in order.
         start_new_session=True,
     )
     running = None

@@ -22,12 +22,12 @@ from .plan import QUICK
 from .process import folder, pin
 from .wire import BenchmarkError
 
-#: Built-in functions that cost time and no CPU.
+#: Built-in functions that take time but no CPU.
 WAITING = ("'poll' of", "'select' of", "_queue.SimpleQueue", "'acquire' of")
-#: Built-in functions whose cost is that of the system or the database.
+#: Built-in functions that are listed by name, because they call the system or a C library.
 TOLD_APART = ("sqlite3", "SQLite", "epoll", "socket", "msgspec")
 
-#: What ``pstats`` knows of a function: file, line, name.
+#: How ``pstats`` identifies a function: file, line, name.
 Function = tuple[str, int, str]
 
 
@@ -84,7 +84,7 @@ def _thread(path: Path, messages: int, shown: int) -> Iterator[str]:
     working = {name: figures for name, figures in stats.stats.items() if not _waits(name)}
     total = sum(own for _, _, own, _, _ in working.values())
     if total / messages < 1e-6:
-        return  # a thread that has nothing to do with messages
+        return  # this thread does not work on messages
     yield ""
     yield f"{path.stem}: {total / messages * 1e6:,.0f} us per message, by package"
     packages: dict[str, float] = defaultdict(float)
@@ -102,7 +102,7 @@ def _thread(path: Path, messages: int, shown: int) -> Iterator[str]:
 
 
 def _waits(function: Function) -> bool:
-    """Whether it waits for something to do: for the network, or for another thread."""
+    """Return True if a function waits for the network or for another thread."""
     return function[0] == "~" and any(name in function[2] for name in WAITING)
 
 

@@ -1,4 +1,4 @@
-"""What was measured, and how it is kept."""
+"""The results of a run, and the files that keep them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import Literal
 
 from .wire import BenchmarkError
 
-#: Names of figures and their values. CPU and latencies in microseconds.
+#: Values of figures, by their names. CPU times and latencies are in microseconds.
 Figures = dict[str, float]
-#: As it is; how many times the base's; how much more than the base's.
+#: How a figure is shown: as it is, divided by the base's, or less the base's.
 Compared = Literal["", "ratio", "difference"]
 
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """The figures of one mode on one server, one per round. ``step`` says what had grown so far."""
+    """The figures of one mode on one server, one per round. ``step`` is the size that grows."""
 
     part: str
     server: str
     mode: str
     rounds: list[Figures]
     step: str = ""
-    #: What it is compared with: mode and step of another record, of the same part and server.
+    #: The mode and step of the record to compare with, of the same part and server.
     base_mode: str = ""
     base_step: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
 class Results:
-    """All of a run, or of several that were put together."""
+    """The results of one run, or of several runs put together."""
 
     environment: dict[str, str]
     records: list[Record] = field(default_factory=list)
-    #: What could not be measured, and why.
+    #: The measurements that were left out, and why.
     skipped: list[str] = field(default_factory=list)
-    #: Whether something went wrong, rather than being known to be missing.
+    #: Whether a part failed. A mode that is left out for lack of a service is no failure.
     failed: bool = False
 
     def find(self, part: str, server: str, mode: str, step: str = "") -> Record | None:
-        """A record; an empty ``step`` is that of the last one of its kind."""
+        """Return the last record that matches, or None; an empty ``step`` matches any."""
         found = [
             record
             for record in self.records
@@ -52,7 +52,7 @@ class Results:
         return found[-1] if found else None
 
     def base(self, record: Record) -> Record | None:
-        """What ``record`` is compared with; None if with nothing."""
+        """Return the record that ``record`` is compared with; None if there is none."""
         if not record.base_mode:
             return None
         same = (record.part, record.server, record.base_mode, record.base_step)
@@ -65,9 +65,10 @@ class Results:
         self, record: Record, figure: str, compared: Compared = "", scale: float = 1.0
     ) -> list[float]:
         """
-        A figure of ``record``, one value per round; none where there is no such figure.
+        Return a figure of ``record``, one value per round; an empty list without such a figure.
 
-        Compared with its base's round by round, so that what slows a whole round down cancels out.
+        It is compared with the base's figure round by round, so that what slows down a whole round
+        cancels out.
         """
         if any(figure not in figures for figures in record.rounds):
             return []
@@ -90,7 +91,7 @@ class Results:
 
 
 def read(paths: Sequence[Path]) -> Results:
-    """The results in files; of a part that is in several of them, the last file's."""
+    """Return the results in files; for a part in several of them, those of the last file."""
     whole = Results(environment={})
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""What was measured, as tables: the goals, and one of each part."""
+"""The results as tables: one of the goals, and one for each part."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .parts import PARTS, Column, Part
 from .records import Record, Results
 from .tables import Table, show
 
-#: Above this the client's core may be what limits the server.
+#: Above this share of its core, the client may limit the server.
 CLIENT_LIMIT = 0.8
-#: Below it the server waited for something else in the closed loop: a disk, a neighbour.
+#: Below this share of its core, the server waited in the closed loop, for a disk for instance.
 SERVER_LIMIT = 0.8
-#: A client that wakes up later than this, in microseconds, is not alone on its core.
+#: If a client sends later than this, in microseconds, other processes use its core.
 LATENESS_LIMIT = 10_000
 
 _MET = {True: "met", False: "NOT MET", None: "not measured"}
 
 
 def tables(results: Results) -> Iterator[Table]:
-    """All of it, the goals first."""
+    """Yield all tables, that of the goals first."""
     yield goals(results)
     for part in PARTS.values():
         if records := results.of(part.name):
@@ -30,7 +30,7 @@ def tables(results: Results) -> Iterator[Table]:
 
 
 def goals(results: Results) -> Table:
-    """Each goal, and whether it is met."""
+    """Return the table of the goals, which says whether each is met."""
     rows = [["goal", "server", "wanted", "measured", ""]]
     return Table(
         name="goals",
@@ -54,7 +54,7 @@ def _verdict(verdict: Verdict) -> list[str]:
 
 
 def of_part(results: Results, part: Part, records: Sequence[Record]) -> Table:
-    """A line of each record; columns without any figure are left out."""
+    """Return the table of a part, with a row for each record and no empty columns."""
     columns = [
         (column, cells)
         for column in part.columns
@@ -82,7 +82,7 @@ def _cell(results: Results, record: Record, column: Column) -> str:
 
 
 def _warnings(part: Part, records: Sequence[Record]) -> Iterator[str]:
-    """What spoils figures: a client at its limit, a server that had to wait, a late client."""
+    """Yield notes on what spoils figures: a busy client, a waiting server, a late client."""
     shown = {column.figure for column in part.columns}
     if part.needs_client:
         yield from _where(
@@ -115,5 +115,5 @@ def _median(record: Record, figure: str, otherwise: float = 0.0) -> float:
 
 
 def facts(results: Results) -> Iterator[str]:
-    """What the figures depend on, as a list."""
+    """Yield what the figures depend on, as lines of a list."""
     yield from (f"- {name}: {fact}" for name, fact in results.environment.items())

@@ -1,4 +1,4 @@
-"""What one writes with Channels alone: the counter bot and a streaming one, in four ways."""
+"""The counter bot and a streaming bot as developers write them with Channels alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ GREETING = "Hi! I'll count how many messages you send."
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-#: Django's default of 300 seconds would forget who thinks for a while.
+#: Seconds. With Django's default of 300, the cache would forget the count of a slow user.
 CACHE_TIMEOUT = 2 * 60 * 60
 
 
 class BareCounter(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels is untyped
-    """JSON in and out; the count lives in the consumer and dies with it."""
+    """Receive and send JSON; the count is an attribute of the consumer."""
 
     async def connect(self) -> None:
         await self.begin()
@@ -48,7 +48,7 @@ class BareCounter(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels is 
 
 
 class CacheCounter(BareCounter):
-    """The count lives in Django's cache."""
+    """Keep the count in Django's cache."""
 
     async def begin(self) -> None:
         self.key = f"count:{uuid4()}"
@@ -60,7 +60,7 @@ class CacheCounter(BareCounter):
 
 
 class DjangoSessionCounter(BareCounter):
-    """The count lives in the Django session, which is saved for every message."""
+    """Keep the count in the Django session, which is saved for every message."""
 
     async def begin(self) -> None:
         self.scope["session"]["count"] = 0
@@ -73,12 +73,12 @@ class DjangoSessionCounter(BareCounter):
         return int(session["count"])
 
     async def save(self) -> None:
-        """As Channels' documentation has it."""
+        """Save the session as Channels' documentation does."""
         await database_sync_to_async(self.scope["session"].save)()
 
 
 class BareStoryteller(BareCounter):
-    """Streams to whoever says something."""
+    """Answer each message with a stream of tokens."""
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         json.loads(text_data or "")
@@ -89,11 +89,11 @@ class BareStoryteller(BareCounter):
         await self.say("message", content=f"You have sent {count} message(s)!")
 
     async def pause(self) -> None:
-        """Nobody else has a turn before the end."""
+        """Do nothing, so that no other task runs before the end of the stream."""
 
 
 class SlowBareStoryteller(BareStoryteller):
-    """The same, and others have their turn after each token."""
+    """Stream tokens, and let other tasks run after each."""
 
     async def pause(self) -> None:
         await asyncio.sleep(0)
@@ -101,10 +101,9 @@ class SlowBareStoryteller(BareStoryteller):
 
 async def four_frames(_scope: object, receive: Receive, send: Send) -> None:
     """
-    The floor: the frames of ``chatsessions.v1`` and nothing else, in a plain ASGI application.
+    Speak ``chatsessions.v1`` in a plain ASGI application, without Channels, session and log.
 
-    No Channels, no session, no log: what decoding one frame and sending four, in one message,
-    costs on a server.
+    This is the least that a server can need: it decodes one frame, and sends four in one message.
     """
     await receive()
     await send({"type": "websocket.accept", "subprotocol": "chatsessions.v1"})

@@ -1,9 +1,10 @@
 """
 One server process: ``python -m benchmarks.server daphne``, started by :mod:`benchmarks.process`.
 
-It says ``port <n>`` when it listens. ``gc`` on its standard input is answered by ``rss <bytes>``,
-measured after a collection; ``profile <folder>`` starts profiling and ``dump`` ends it. The end
-of its input is its own end, so that nothing is left running when the client dies.
+It prints ``port <n>`` when it listens. It answers ``gc`` on its standard input by ``rss <bytes>``,
+measured after a garbage collection. With ``--profile``, SIGUSR1 starts profiling, SIGUSR2 stops it,
+and ``dump <folder>`` writes the profiles. The process ends at the end of its input, so that none is
+left running when the client dies.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 import psutil
 
-#: Daphne's own default of 50 would measure how long TCP waits before it knocks again.
+#: With Daphne's default of 50, a crowd would wait for TCP to repeat its attempts to connect.
 BACKLOG = 2048
 HOST = "127.0.0.1"
 
@@ -41,7 +42,11 @@ class Profiler:
         self._running = False
 
     def install(self) -> None:
-        """Start at SIGUSR1: a signal's handler runs in the main thread, which is the loop's."""
+        """
+        Start profiling at SIGUSR1, and stop it at SIGUSR2.
+
+        Handlers of signals run in the main thread, which is also that of the event loop.
+        """
         signal.signal(signal.SIGUSR1, self._start)
         signal.signal(signal.SIGUSR2, self._stop)
         if sys.version_info < (3, 12):
@@ -56,7 +61,11 @@ class Profiler:
         self._loop.disable()
 
     def _in_thread(self, _frame: FrameType, _event: str, _argument: Any) -> None:
-        """Called for every call of a thread until profiling starts, and then never again."""
+        """
+        Profile the thread once profiling has started.
+
+        Each thread calls this for every call until then, and never again after that.
+        """
         if self._running:
             profile = cProfile.Profile()
             self._threads.append(profile)
@@ -85,8 +94,8 @@ def serve_uvicorn(
 ) -> None:
     import uvicorn
 
-    # Host and port rather than a socket: it is what the command line does with one worker, and
-    # asyncio sets TCP_NODELAY only on connections of listeners that it made itself.
+    # Pass host and port, not a socket, as the command line does with one worker: asyncio sets
+    # TCP_NODELAY only on connections of listeners that it made itself.
     config = uvicorn.Config(
         application,
         host=HOST,
@@ -119,7 +128,7 @@ def tell(line: str) -> None:
 
 
 def obey(profiler: Profiler) -> None:
-    """Do what the standard input says, in a thread of its own; the profiler does not see it."""
+    """Obey the commands on standard input, in a thread of its own that is not profiled."""
     sys.setprofile(None)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
@@ -145,7 +154,7 @@ def main() -> None:
     if options.profile:
         profiler.install()
     if options.server == "daphne":
-        # Before anything of Twisted is imported: it installs the asyncio reactor.
+        # This installs the asyncio reactor, so it has to precede any other import of Twisted.
         import daphne.server  # noqa: F401
     from benchmarks.asgi import application
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis for the benchmark alone: private ports of 127.0.0.1, temporary folders."""
+"""PostgreSQL and Redis for the benchmark alone, on ports of 127.0.0.1, in temporary folders."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .wire import HOST, BenchmarkError
 
 #: Seconds until a service must answer.
 PATIENCE = 30.0
-#: Where Debian keeps what it leaves out of PATH; the newest version is the last.
+#: Where Debian keeps the commands of PostgreSQL that are not in PATH, by version.
 POSTGRES_FOLDERS = "/usr/lib/postgresql"
-#: Who runs PostgreSQL where we are root, which it refuses.
+#: Users that can run PostgreSQL if this process is root's, because PostgreSQL refuses root.
 USERS = ("postgres", "nobody")
 TEMPLATE = "benchmark_template"
 
@@ -32,7 +32,7 @@ Variables = dict[str, str]
 
 
 def missing() -> list[str]:
-    """What is not installed, of that which the modes with services need."""
+    """Return the programs and packages that modes with services need and that are missing."""
     needs = {
         "PostgreSQL (initdb, postgres)": _postgres_bin() is not None,
         "Redis (redis-server)": shutil.which("redis-server") is not None,
@@ -44,7 +44,7 @@ def missing() -> list[str]:
 
 
 class Services:
-    """Started when they are first asked for; gone when the context is left."""
+    """PostgreSQL and Redis, started at their first use and stopped at the end of the context."""
 
     def __init__(self, cores: Cores) -> None:
         self._cores = cores
@@ -61,7 +61,11 @@ class Services:
 
     @contextmanager
     def database(self) -> Iterator[Variables]:
-        """The environment for a migrated database and a cache that nobody else uses."""
+        """
+        Make a migrated database for the block; yield the environment variables to use it.
+
+        They also name a Redis, with a prefix of its own.
+        """
         if not self.processes:
             self._start()
         name = f"benchmark_{next(self._numbers)}"
@@ -72,7 +76,7 @@ class Services:
             self._postgres("dropdb", "--force", name)
 
     def cpu(self) -> float:
-        """Seconds of CPU that PostgreSQL and Redis have used so far."""
+        """Return the CPU seconds that PostgreSQL and Redis have used so far."""
         total = 0.0
         for process in self.processes:
             for part in (process, *process.children(recursive=True)):
@@ -95,7 +99,7 @@ class Services:
         process.run("django", "migrate", "--verbosity=0")
 
     def _variables(self, database: str) -> Variables:
-        """As one gives them to the demo."""
+        """Return the demo's environment variables for a database and the Redis."""
         return {
             "DATABASE_URL": f"postgresql://postgres@{HOST}:{self._postgres_port}/{database}",
             "REDIS_URL": f"redis://{HOST}:{self._redis_port}/0",
@@ -126,7 +130,7 @@ class Services:
         _wait(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL", data / "log")
 
     def _postgres(self, name: str, *arguments: str, user: str | None = None) -> None:
-        """One of PostgreSQL's own commands."""
+        """Run a command of PostgreSQL. Raises ``BenchmarkError`` if the command fails."""
         where = {"PGHOST": HOST, "PGPORT": str(self._postgres_port), "PGUSER": "postgres"}
         finished = subprocess.run(
             [str(_binary(name)), *arguments],
@@ -157,7 +161,7 @@ class Services:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 on which no process listens."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return int(listener.getsockname()[1])
@@ -177,7 +181,7 @@ def _binary(name: str) -> Path:
 
 
 def _other_user() -> str | None:
-    """Who PostgreSQL is to run as, None for whoever we are."""
+    """Return the user that PostgreSQL has to run as; None for the user of this process."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
@@ -205,7 +209,7 @@ def _wait(ready: Callable[[], bool], name: str, log: Path) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)  # PostgreSQL waits for its clients at SIGTERM
+    process.send_signal(signal.SIGINT)  # at SIGTERM, PostgreSQL would wait for its clients
     try:
         process.wait(15)
     except subprocess.TimeoutExpired:

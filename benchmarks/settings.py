@@ -12,8 +12,8 @@ SECRET_KEY = "benchmarks"  # noqa: S105
 ALLOWED_HOSTS = ["127.0.0.1"]
 DEBUG = False
 
-#: One client sends as fast as it is answered, which is what the limits are there to prevent; and
-#: a crowd that waits while others are measured sends no pings.
+#: The limits would slow down a client that sends as fast as it is answered. The heartbeat is long,
+#: because a crowd sends no pings while others are measured.
 LIMITS: dict[str, Any] = {
     "EVENTS_PER_SECOND": 1_000_000,
     "EVENT_BURST": 1_000_000,

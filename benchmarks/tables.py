@@ -10,25 +10,25 @@ from statistics import median
 
 from .wire import BenchmarkError
 
-#: Where a page wants a table, and what stood there.
+#: The place of a table in a page: its name, and the old table.
 _PLACE = re.compile(r"(?<=<!-- figures: )(\w+) -->\n.*?(?=<!-- /figures -->)", re.DOTALL)
-#: The place of what the figures depend on.
+#: The name of the place for the list of what the figures depend on.
 FACTS = "environment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A title, rows of cells the first of which are the header, and notes below."""
+    """A title, rows of cells, the first of which is the header, and notes below the rows."""
 
     name: str
     title: str
     rows: list[list[str]]
-    #: How many columns at the left are words.
+    #: How many columns at the left hold words, not numbers.
     words: int
     notes: list[str] = field(default_factory=list)
 
     def text(self) -> Iterator[str]:
-        """For a terminal."""
+        """Yield the lines of the table for a terminal."""
         rows = [[cell.replace("`", "") for cell in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield self.title.replace("`", "")
@@ -45,7 +45,7 @@ class Table:
         yield from (f"  ! {note}" for note in self.notes)
 
     def markdown(self) -> Iterator[str]:
-        """For a page; without the title, which is the page's."""
+        """Yield the lines of the table in Markdown, without the title, which the page has."""
         ruler = ["---" if place < self.words else "---:" for place in range(len(self.rows[0]))]
         for row in (self.rows[0], ruler, *self.rows[1:]):
             yield f"| {' | '.join(row)} |"
@@ -55,7 +55,7 @@ class Table:
 
 
 def show(values: Sequence[float], digits: int, *, spread: bool) -> str:
-    """The median, and the lowest and the highest in brackets; a dash for nothing."""
+    """Return the median, with ``spread`` also the lowest and highest; a dash without values."""
     if not values:
         return "-"
     middle, low, high = (
@@ -68,7 +68,8 @@ def write_page(path: Path, tables: Iterable[Table], facts: Iterable[str]) -> Non
     """
     Put each table where the page at ``path`` has ``<!-- figures: NAME -->``.
 
-    What there is up to ``<!-- /figures -->`` is replaced; places without a table stay as they are.
+    The table replaces the text up to ``<!-- /figures -->``. Places without a table stay as they
+    are. Raises ``BenchmarkError`` if the page has no place or cannot be read.
     """
     blocks = {table.name: list(table.markdown()) for table in tables}
     blocks[FACTS] = list(facts)

@@ -1,9 +1,9 @@
 """
-What clients say and hear: of bare consumers, and of ``chatsessions.v1``.
+Clients of bare consumers, and of ``chatsessions.v1``.
 
-The frames are the package's. The client of ``chatsessions.testing`` is not used: it records all
-that it hears, and would be what is measured. This one knows that nothing fails and nothing is
-lost, so it numbers, acknowledges and resumes, and gives up whenever anything else comes.
+They use the frames of the package, but not the client of ``chatsessions.testing``: that one records
+every frame, and would limit the figures. These clients number, acknowledge and resume, but handle
+no failure and no loss: they raise ``BenchmarkError`` at anything unexpected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ACK_EVERY = 32
 
 
 class _Said(msgspec.Struct):
-    """What a bare consumer sends."""
+    """A message of a bare consumer."""
 
     type: str
     content: str = ""
@@ -28,10 +28,10 @@ class _Said(msgspec.Struct):
 
 
 class BareClient(Client):
-    """Talks to the consumers of ``rivals.py``, which greet and count."""
+    """A client of the consumers in ``rivals.py``, which greet and count."""
 
     def opened(self) -> None:
-        """Wait: the consumer speaks first."""
+        """Do nothing: the consumer sends the first message."""
 
     def message(self) -> bytes:
         return b'{"type":"message","content":"message %d"}' % self.sent
@@ -50,7 +50,7 @@ class BareClient(Client):
 
 
 class BareListener(BareClient):
-    """Has stories streamed to it, piece by piece."""
+    """A client of a bare consumer that streams; counts the tokens."""
 
     pieces = 0
 
@@ -69,17 +69,17 @@ class _Reply(msgspec.Struct):
 
 
 class ChatClient(Client):
-    """Speaks ``chatsessions.v1``: acknowledges the log, and knows when a turn is over."""
+    """A client of ``chatsessions.v1``, which acknowledges the log and notes the ends of turns."""
 
     subprotocol = frames.SUBPROTOCOL
 
     def __init__(self, crowd: Crowd) -> None:
         super().__init__(crowd)
         self._unacked = self._n = 0
-        #: The last entry that was received, and who this is.
+        #: The ``seq`` of the last entry received, and the credentials of the session.
         self.received = 0
         self.session = self.token = ""
-        #: Where the log ends that it catches up with, None if it is where the server is.
+        #: The ``seq`` up to which a resumed client catches up; None when it has all entries.
         self._behind: int | None = None
 
     def opened(self) -> None:
@@ -137,7 +137,7 @@ class ChatClient(Client):
             self.crowd.greeted()
 
     def entry(self, event: frames.ServerEvent) -> None:
-        """One entry of the log."""
+        """Handle an event of the server: the greeting, or the reply to a message."""
         if self._behind is not None:
             return
         if event.turn == 0:
@@ -177,7 +177,7 @@ class ChatClient(Client):
 
 
 class ChatListener(ChatClient):
-    """Has stories streamed to it, token by token."""
+    """A client of a chat that streams; counts the tokens."""
 
     pieces = 0
 

@@ -1,9 +1,9 @@
 """
-One websocket of a crowd: the socket, the handshake and the frames, as lean as Python allows.
+One websocket of a crowd: the socket, the handshake and the frames, as cheap as Python allows.
 
-Sockets and a selector, no event loop: handling one frame has to cost a fraction of what it costs
-the server, or it is the client that is measured. Frames are made by hand. They are masked with a
-key of zeros, which is a valid one and spares the client the masking; servers unmask all the same.
+A client has to need a fraction of the CPU of the server, or it limits the figures. So it uses
+sockets and a selector instead of an event loop, and makes frames by hand. The key of their mask is
+all zeros: it is valid, and the client need not change the payload. Servers unmask it all the same.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 HOST = "127.0.0.1"
-#: How long anything may take before the benchmark gives up, in seconds.
+#: Seconds after which the benchmark gives up waiting.
 PATIENCE = 120.0
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
-#: The bit of a compressed message beside its opcode, and the end that it was sent without.
+#: The bit that marks a compressed message, and the four bytes that its sender leaves out.
 COMPRESSED = 0x40
 DEFLATE_END = b"\0\0\xff\xff"
 
@@ -28,11 +28,11 @@ now = time.perf_counter
 
 
 class BenchmarkError(Exception):
-    """Something makes the measurement worthless, or impossible."""
+    """A measurement is impossible, or would be worthless."""
 
 
 def make_frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """A client's frame."""
+    """Return a frame of a client."""
     size = len(payload)
     if size < 126:
         return bytes((0x80 | opcode, 0x80 | size, 0, 0, 0, 0)) + payload
@@ -40,7 +40,11 @@ def make_frame(payload: bytes, opcode: int = TEXT) -> bytes:
 
 
 def parse_frames(data: bytes, take: Callable[[int, bytes], None]) -> bytes:
-    """Hand the first byte but the final bit, and the payload, of each whole frame to ``take``."""
+    """
+    Call ``take`` for each whole frame in ``data``, and return the rest of ``data``.
+
+    ``take`` gets the first byte without the final bit, and the payload.
+    """
     position, end = 0, len(data)
     while end - position >= 2:
         first, size = data[position], data[position + 1]
@@ -61,7 +65,7 @@ def parse_frames(data: bytes, take: Callable[[int, bytes], None]) -> bytes:
 
 
 class Network:
-    """The sockets of all crowds: those that are not measured go on answering pings."""
+    """The sockets of all crowds. Crowds that are not measured go on answering pings."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -77,7 +81,7 @@ class Network:
         self._selector.close()
 
     def step(self, timeout: float) -> None:
-        """Handle what there is, or wait for it until ``timeout`` seconds are over."""
+        """Handle what has arrived; wait for it for at most ``timeout`` seconds."""
         for key, events in self._selector.select(timeout):
             client: Socket = key.data
             try:
@@ -90,7 +94,7 @@ class Network:
                 raise BenchmarkError(f"a connection is gone: {error}") from error
 
     def until(self, met: Callable[[], bool]) -> None:
-        """Go on until ``met()``. Raises ``BenchmarkError`` if that takes too long."""
+        """Handle events until ``met()``. Raises ``BenchmarkError`` after ``PATIENCE`` seconds."""
         deadline = now() + PATIENCE
         while not met():
             self.step(1.0)
@@ -99,7 +103,7 @@ class Network:
 
 
 class Socket(ABC):
-    """The websocket itself. Subclasses know what the frames say."""
+    """A websocket. Subclasses interpret the messages."""
 
     subprotocol: str | None = None
 
@@ -110,7 +114,7 @@ class Socket(ABC):
         self.dial()
 
     def dial(self) -> None:
-        """A new connection."""
+        """Open a new connection, without waiting for it."""
         self._buffer = b""
         self._open = False
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if self._compressed else None
@@ -120,7 +124,7 @@ class Socket(ABC):
         self.socket.connect_ex((HOST, self._port))
 
     def connected(self) -> None:
-        """TCP is through: ask for the websocket."""
+        """Send the handshake of the websocket, when the TCP connection is open."""
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise BenchmarkError(f"connecting failed with error {error}")
@@ -137,7 +141,7 @@ class Socket(ABC):
         if self.subprotocol:
             lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
         if self._compressed:
-            # What browsers offer.
+            # Offer what browsers offer.
             lines.append("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")
         self.socket.send("\r\n".join([*lines, "", ""]).encode())
 
@@ -178,8 +182,8 @@ class Socket(ABC):
 
     @abstractmethod
     def opened(self) -> None:
-        """The handshake is done."""
+        """Called when the handshake is done."""
 
     @abstractmethod
     def heard(self, payload: bytes) -> None:
-        """A message has come."""
+        """Called for each message of the server."""

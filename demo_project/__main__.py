@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(str(error))
     login = _prepare()
 
-    # stdout may be a file or a pipe; whoever waits for these lines should not wait for more.
+    # Flush each line: stdout may be a file or a pipe, whose reader waits for these lines.
     if not options.prepare:
         address = f"http://{options.host}:{options.port}"
         print(f"\n  Chat page   {address}/", flush=True)  # noqa: T201
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Say at once, and in words, that somebody else listens there."""
+    """Exit with a message if another process listens on the port."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -60,7 +60,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _prepare() -> str:
-    """Migrate, and make the administrator at the first start; how to log in."""
+    """Migrate, make the administrator at the first start, and return how to log in."""
     from .services import ServiceUnreachable, check_reachable, migrating_alone
 
     try:
@@ -73,7 +73,11 @@ def _prepare() -> str:
 
 
 def _admin() -> str:
-    """The demo's administrator and their password, which is kept beside the database."""
+    """
+    Make the administrator if there is none; return the name and the password.
+
+    A file beside the database keeps the password.
+    """
     from django.conf import settings
     from django.contrib.auth import get_user_model
 

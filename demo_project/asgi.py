@@ -6,7 +6,7 @@ from django.core.asgi import get_asgi_application
 from django.urls import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
-# Before anything that imports models.
+# Set up Django before importing anything that imports models.
 django_application = get_asgi_application()
 
 from chatsessions.asgi import AllowedHostsValidator  # noqa: E402

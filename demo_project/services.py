@@ -52,11 +52,11 @@ def _check_redis(cache: RedisCache) -> None:
 
 @contextmanager
 def migrating_alone() -> Iterator[None]:
-    """Let one of several starting processes migrate at a time. With SQLite there is only one."""
+    """Let one process migrate at a time. SQLite needs no lock: the demo is one process then."""
     if connection.vendor != "postgresql":
         yield
         return
-    # A separate connection: the lock ends with it, however this process ends.
+    # A separate connection holds the lock, which ends with it, however this process ends.
     holder = connection.copy()
     try:
         with holder.cursor() as cursor:

@@ -215,7 +215,7 @@ class ContentsTests(TransactionTestCase):
 
 
 class RequestTests(TransactionTestCase):
-    """A bot that is talked to by plain requests."""
+    """A bot whose client sends plain requests."""
 
     def test_a_telegraph(self) -> None:
         with patch.object(telegraph, "PACE", 10_000):

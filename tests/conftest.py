@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Tests share a machine, and may be a shell's background job, which ignores Ctrl-C."""
-    # On a machine that is busy with other tests the first input takes as long as it takes.
+    """
+    Let Hypothesis take its time, and make SIGINT raise ``KeyboardInterrupt``.
+
+    A shell makes its background jobs ignore SIGINT.
+    """
+    # On a machine that is busy with other tests, the first input may take long.
     hypothesis.settings.register_profile(
         "busy", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
     )
@@ -44,7 +48,11 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:  # noqa: PT004, RUF100
-    """PostgreSQL drops no database that threads of tests are still connected to."""
+    """
+    Close the connections of tests' threads at the end.
+
+    PostgreSQL cannot drop a database that has other connections.
+    """
     yield
     if connections["default"].vendor == "postgresql":
         with another_connection() as other:
@@ -54,16 +62,16 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:  # noqa: PT004, RU
             )
 
 
-#: Filled by migrations, and changed by no test.
+#: Tables that migrations fill, and that no test changes.
 FIXED_TABLES = {"auth_permission", "django_content_type"}
 
 
 def delete_rows(case: TransactionTestCase) -> None:
     """
-    Delete what a test has stored.
+    Delete the rows that a test has stored.
 
-    Django's own way deletes permissions and content types too and makes them again, which takes
-    longer than most tests.
+    Django's own teardown also deletes permissions and content types and makes them again, which
+    takes longer than most tests.
     """
     for alias in case._databases_names(include_mirrors=False):
         connection = connections[alias]
@@ -81,7 +89,7 @@ def fast_teardown() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> Iterator[None]:
-    """On a machine that is busy with other tests an answer takes as long as it takes."""
+    """Let ``ChatCommunicator`` wait for a minute, because other tests may keep the machine busy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ChatCommunicator.__init__.__kwdefaults__, "timeout", 60.0)
         yield
@@ -89,13 +97,17 @@ def patience() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def script_prefix() -> None:
-    """No prefix is left from a request of another test: Django keeps the last one's."""
+    """Reset the script prefix, because Django keeps that of the last request."""
     set_script_prefix("/")
 
 
 @pytest.fixture
 def below_a_path() -> Iterator[str]:
-    """The site's prefix. Django keeps URLs of static files with it, until that setting changes."""
+    """
+    Serve the site below the path ``/app/``, and return that path.
+
+    ``STATIC_URL`` is set anew, because Django keeps it with the prefix until the setting changes.
+    """
     with override_settings(STATIC_URL=django_settings.STATIC_URL):
         set_script_prefix("/app/")
         yield "/app/"
@@ -104,16 +116,16 @@ def below_a_path() -> Iterator[str]:
 
 @pytest.fixture
 async def worker() -> AsyncIterator[Worker]:
-    """The worker of the test's event loop, which leaves nothing behind."""
+    """The worker of the test's event loop. It leaves no task and no thread behind."""
     async with running_worker() as running:
         yield running
-    # Where the queries of tests and async handlers ran.
+    # Close the connections of the thread that ran the queries of the test and of async handlers.
     await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture
 def chat() -> Iterator[Chat]:
-    """A routed chat of its own name."""
+    """A routed chat with a unique name."""
     chat = resolve_chat(Chat(f"tests.{uuid4().hex}"))
     yield chat
     del _chats[chat.name]
@@ -121,7 +133,11 @@ def chat() -> Iterator[Chat]:
 
 @pytest.fixture
 def cache(settings: Settings) -> Iterator[type[SpyCache]]:
-    """A cache that keeps what it was given; of its own, as local memory is shared by name."""
+    """
+    A cache that records its calls.
+
+    It has a name of its own, because local-memory caches of the same name share their values.
+    """
     backend = f"{SpyCache.__module__}.{SpyCache.__qualname__}"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "tests.spy"}}
     yield SpyCache
@@ -136,7 +152,7 @@ def cache(settings: Settings) -> Iterator[type[SpyCache]]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of the run's own, without databases."""
+    """A PostgreSQL for this run of the tests, without databases."""
     services.need("postgres")
     found = Postgres()
     try:
@@ -148,7 +164,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def database_url(postgres: Postgres) -> Iterator[str]:
-    """An empty database in PostgreSQL, for one test."""
+    """The URL of an empty database in PostgreSQL, for one test."""
     name = f"test_{uuid4().hex}"
     postgres.create_database(name)
     yield f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/{name}"
@@ -157,7 +173,7 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A Redis of the run's own."""
+    """A Redis for this run of the tests."""
     services.need("redis-server")
     found = RedisServer()
     try:
@@ -169,7 +185,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> Iterator[str]:
-    """An empty Redis, for one test."""
+    """The URL of an empty Redis, for one test."""
     yield f"redis://127.0.0.1:{redis_server.port}/0"
     with redis_server.client() as client:
         client.flushall()

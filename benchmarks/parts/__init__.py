@@ -1,4 +1,4 @@
-"""The parts of the benchmark, each of which can be run by itself: ``--only NAME``."""
+"""The parts of the benchmark. ``--only NAME`` runs one of them."""
 
 from __future__ import annotations
 

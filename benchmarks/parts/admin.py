@@ -1,4 +1,4 @@
-"""The admin on a database of some age, and on a young one."""
+"""The pages of the admin, with many rows in the database and with few."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from benchmarks.records import Record
 
 from .part import MILLI, Column, Part
 
-#: What the pages are made from, in the place of a server's name.
+#: The databases, which these records have in place of a server's name.
 STORES = {DEFAULT.name: "SQLite", POSTGRES.name: "PostgreSQL"}
-#: The young one: so many sessions, and a log of so many entries.
+#: The sessions in the small database, and the log entries of the session shown.
 FEW_SESSIONS = 100
 FEW_ENTRIES = 100
 

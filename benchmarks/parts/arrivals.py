@@ -1,4 +1,4 @@
-"""A crowd that comes at once, and what each of it takes up when it has nothing to say."""
+"""Many connections opened at once, and the memory of each while it is idle."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.wire import Network
 from .part import Column, Part, times
 
 MODES = (BARE, DEFAULT, POSTGRES, COMPRESSED)
-#: Those who are there before: what the first connection imports and starts is not the crowd's.
+#: Clients that connect before the crowd, because the first ones cost imports and threads.
 EARLY = 10
-#: What is left to do after the last reply is done by then.
+#: Seconds after the last reply in which the server finishes its remaining work.
 CALM = 0.3
 
 

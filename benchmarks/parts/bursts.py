@@ -1,4 +1,4 @@
-"""Handlers that emit much at once, and how far they may run ahead of the journal."""
+"""Handlers that emit many events at once, by how far they may run ahead of the journal."""
 
 from __future__ import annotations
 

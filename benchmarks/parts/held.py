@@ -1,4 +1,4 @@
-"""Sessions held: what those that say nothing cost those that do."""
+"""What idle sessions of a process cost the active ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _run(bench: Bench) -> Iterator[Record]:
 
 
 def _idle(bench: Bench, contender: Contender, more: int, start: int) -> Figures:
-    """What the sessions that have come take up, and what they cost when nobody says anything."""
+    """Return the memory per new session, and the server's CPU per second while all are idle."""
     resident = contender.process.resident()
     cpu = contender.process.cpu()
     contender.crowd.idle(bench.plan.idle_seconds)

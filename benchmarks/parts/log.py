@@ -1,4 +1,4 @@
-"""A session's log that grows: what a message costs, and what it costs to come back."""
+"""What a message, a resume and a reload cost with a longer and longer log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.records import Figures, Record
 
 from .part import MILLI, Column, Part, times
 
-#: Messages of each client in a round: few, so that they do not make the log much longer.
+#: Messages of each client in a round. They are few, because they make the log longer.
 EACH = 20
 
 
@@ -55,7 +55,7 @@ def _measure(bench: Bench, contender: Contender) -> Figures:
 
 
 def _come_back(contender: Contender, name: str, count: int, *, whole: bool = False) -> Figures:
-    """One client after the other loses its line and resumes."""
+    """Measure ``count`` clients that lose their connection and resume, one after the other."""
     crowd = contender.crowd
     cpu = contender.process.cpu()
     seconds = [crowd.come_back(client, whole=whole).seconds for client in crowd.clients[:count]]

@@ -1,4 +1,4 @@
-"""What a part is: something to run, and the columns of its table."""
+"""``Part``: a function that measures, and the columns of the table with its records."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ MILLI = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One figure of a table, as it is, or compared with that of the record's base."""
+    """A column: one figure, as it is or compared with the figure of the record's base."""
 
     figure: str
     title: str
     compared: Compared = ""
     scale: float = 1.0
     digits: int = 0
-    #: Whether lowest and highest are shown.
+    #: Whether the lowest and highest values are shown.
     spread: bool = False
 
 
 def times(figure: str, title: str = "of the bare consumer") -> Column:
-    """How many times the base's."""
+    """Return a column with the ratio of a figure to the base's figure."""
     return Column(figure=figure, title=title, compared="ratio", digits=2, spread=True)
 
 
-#: The two that say whether a figure is the server's or the client's.
+#: The columns that say whether the server or the client limits a figure.
 BUSY = (
     Column(figure="server_busy", title="server busy, %", scale=100),
     Column(figure="client_busy", title="client busy, %", scale=100),
@@ -38,15 +38,15 @@ BUSY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One table. ``note`` says below it what there is to know."""
+    """One part of the benchmark, and its table."""
 
     name: str
     title: str
     run: Callable[[Bench], Iterator[Record]]
     columns: tuple[Column, ...]
     note: str = ""
-    #: What its first columns are called: of the modes, and of what grows.
+    #: The titles of the first columns: of the modes, and of the steps.
     mode_title: str = "application"
     step_title: str = ""
-    #: Figures that are worthless where the client was at its limit.
+    #: Figures that are worthless if the client was at its limit.
     needs_client: tuple[str, ...] = field(default=())

@@ -1,4 +1,4 @@
-"""Rows: what a message costs on a database that others have filled."""
+"""What a message costs with many rows of other sessions in the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .part import BUSY, Column, Part, times
 def _run(bench: Bench) -> Iterator[Record]:
     sizes = (0, *bench.plan.session_rows)
     for mode in bench.available((DEFAULT, POSTGRES)):
-        # Before anybody connects: a crowd that is not heard for a minute is cut off.
+        # Fill before any client connects: meanwhile clients answer no pings, and would be cut off.
         setups = {sessions: bench.filled(mode, sessions) for sessions in sizes}
         for server in bench.servers:
             with network() as wires, ExitStack() as stack:

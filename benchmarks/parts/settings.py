@@ -1,4 +1,4 @@
-"""What settings cost or save, each for itself."""
+"""What each of some settings costs or saves by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ``user_session`` that grows, while a message changes one small key of it."""
+"""What a message that changes one small key costs with a larger and larger ``user_session``."""
 
 from __future__ import annotations
 

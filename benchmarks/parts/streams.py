@@ -1,4 +1,4 @@
-"""Streaming: what a token costs beside ``await self.send(…)`` in a loop."""
+"""What a streamed token costs, compared with ``await self.send(…)`` in a loop."""
 
 from __future__ import annotations
 

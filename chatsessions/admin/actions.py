@@ -35,7 +35,8 @@ logger = logging.getLogger("chatsessions.admin")
 
 #: The most objects that the confirmation of a deletion names; its summary counts all.
 MAX_LISTED = 100
-#: Sessions deleted in one transaction: the journal waits for it, and each may have a long log.
+#: Sessions deleted in one transaction. The journal waits for it, and each session may have a long
+#: log.
 BATCH = 20
 #: The most reasons that are shown in full; hundreds of sessions may have hundreds.
 MAX_REASONS = 3
@@ -43,7 +44,12 @@ MAX_REASONS = 3
 
 @dataclass(slots=True, kw_only=True)
 class Endings:
-    """Sessions that were to be ended, by outcome."""
+    """
+    The sessions of a request to end them, grouped by outcome.
+
+    Those in ``over`` had ended before, those in ``gone`` no longer exist, and those in ``refused``
+    could not be ended, because of the error.
+    """
 
     ended: list[ChatSession] = field(default_factory=list)
     over: list[ChatSession] = field(default_factory=list)
@@ -61,7 +67,7 @@ def end_all(sessions: Iterable[ChatSession]) -> Endings:
     """
     End every session that has not ended, with the reason ``admin``.
 
-    A session that cannot be ended does not keep the others from being ended.
+    If one session cannot be ended, the others are still ended.
     """
     endings = Endings()
     for session in sessions:
@@ -110,7 +116,7 @@ def show_outcome(request: HttpRequest, endings: Endings) -> None:
 
 
 def not_deleted(endings: Endings) -> str:
-    """Return the message about sessions that were not deleted, as they could not be ended."""
+    """Return the message about sessions that were not deleted, because they could not be ended."""
     text = ngettext(
         "%(count)d session was not deleted, because it could not be ended: %(reasons)s",
         "%(count)d sessions were not deleted, because they could not be ended: %(reasons)s",
@@ -120,7 +126,7 @@ def not_deleted(endings: Endings) -> str:
 
 
 def reasons(errors: Collection[Exception]) -> str:
-    """Return why sessions were refused: their owners, and the first few other reasons in full."""
+    """Return why sessions were refused: unreachable owners, and ``MAX_REASONS`` other reasons."""
     owners = sorted({error.owner for error in errors if isinstance(error, OwnerUnreachable)})
     others = [_reason(error) for error in errors if not isinstance(error, OwnerUnreachable)]
     shown = list(dict.fromkeys(others))[:MAX_REASONS]
@@ -136,7 +142,7 @@ def reasons(errors: Collection[Exception]) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, ChatSessionsError):
         return str(error)
-    # Its text may hold secrets; the server's log has it.
+    # The text of any other exception may contain secrets. The server's log has it.
     return _("%(error)s, see the server's log.") % {"error": type(error).__name__}
 
 
@@ -213,7 +219,11 @@ def _name(found: models.Model, site: AdminSite) -> str:
 
 
 def _bounded(names: list[Any]) -> list[Any]:
-    """Return the first names. The list of an object's dependants follows it, and counts as one."""
+    """
+    Return the first ``MAX_LISTED`` names, and how many more there are.
+
+    The nested list of an object's dependants counts as one name.
+    """
     more = len(names) - MAX_LISTED
     if more <= 0:
         return names

@@ -21,7 +21,7 @@ from .labels import NOTHING, admin_url, chat_label, date_over_time, feedback_lab
 from .listing import FeedbackChatFilter, FeedbackValueFilter, ReadOnlyAdmin
 from .page import BEFORE, PAGE
 
-#: Characters of a comment in the list; the page of the feedback has all.
+#: Characters of a comment in the list; the page of one feedback shows the whole comment.
 MAX_COMMENT = 300
 _COLUMNS = (
     "message",
@@ -38,7 +38,7 @@ MAX_CHATS = 50
 
 
 class SessionFeedbackAdmin(ReadOnlyAdmin):
-    """Thumbs under answers. Sessions write them; nothing can be changed here."""
+    """The list and pages of feedback. Sessions write the rows; nothing can be changed here."""
 
     list_display = ("thumb", "said", "chat_name", "who", "conversation", "given")
     list_display_links = ("thumb",)
@@ -60,7 +60,7 @@ class SessionFeedbackAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionFeedback]:
         rows: QuerySet[SessionFeedback] = super().get_queryset(request)
-        # Not all columns of the session, which may have a megabyte of values.
+        # Leave out the other columns of the session, which may have a megabyte of values.
         return rows.select_related("session__user").only(*_COLUMNS)
 
     def changelist_view(
@@ -111,7 +111,7 @@ def _shares(request: HttpRequest, changes: ChangeList) -> list[dict[str, Any]]:
     """
     Return how many thumbs up and down each chat has, the chat with the most first.
 
-    The list's filters apply, but for the filter by thumb.
+    All filters of the list apply, except the filter by thumb.
     """
     rows: Any = changes.get_queryset(
         request, exclude_parameters=[FeedbackValueFilter.parameter_name]

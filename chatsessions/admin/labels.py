@@ -27,7 +27,11 @@ def admin_url(site: str, page: str, *args: Any, model: type[Model] = ChatSession
 
 
 def owner(session: ChatSession) -> Worker | None:
-    """Return the worker of a session; it gets the session's ``read_at`` if it has none."""
+    """
+    Return the worker of a session; None if no worker owns it.
+
+    A worker without a ``read_at`` gets that of the session.
+    """
     if session.worker is not None:
         session.worker.read_at = session.worker.read_at or session.read_at
     return session.worker
@@ -42,7 +46,7 @@ def is_silent(session: ChatSession) -> bool:
 
 
 def status_label(session: ChatSession) -> SafeString:
-    """Return the status as a coloured label, which also tells of a silent worker."""
+    """Return a coloured label with the status, or with "worker silent" in place of it."""
     if is_silent(session):
         return _label("silent", _("worker silent"))
     return _label(session.status, session.get_status_display())
@@ -52,8 +56,8 @@ def alive_label(worker: Worker) -> SafeString:
     """
     Return a coloured label that says if a worker is alive.
 
-    That is, if its last heartbeat is within ``WORKER_STALE`` seconds. The label of a worker that
-    is alive, but cannot store anything, says for how long.
+    It is alive if its last heartbeat is at most ``WORKER_STALE`` seconds old. If it is alive, but
+    cannot store anything, the label says for how long.
     """
     if not worker.is_heard():
         return _label("silent", _("silent"))
@@ -70,7 +74,7 @@ def feedback_label(feedback: SessionFeedback) -> SafeString:
 
 
 def worker_label(worker: Worker) -> SafeString:
-    """Return host and process id in an element that breaks long names, such as of containers."""
+    """Return host and process id in an element that wraps long host names, as of containers."""
     return format_html('<span class="chatsessions-owner" title="{0}">{0}</span>', worker)
 
 
@@ -108,7 +112,11 @@ def date_over_time(at: datetime) -> SafeString:
 
 
 def ago(at: datetime, now: datetime | None = None) -> SafeString:
-    """Return how long ago ``at`` was, with the exact time on hover. Both times are of one clock."""
+    """
+    Return how long ago ``at`` was, with the exact time on hover.
+
+    ``at`` and ``now`` have to be times of the same clock.
+    """
     seconds = max(0, int(((now or timezone.now()) - at).total_seconds()))
     if seconds < 60:
         text = _("%(count)d s ago") % {"count": seconds}

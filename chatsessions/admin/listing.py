@@ -45,24 +45,25 @@ else:
     _Paginator = Paginator
     _ModelAdmin = admin.ModelAdmin
 
-#: Sessions that a search finds, the first in the list's order. A search reads every session, so the
-#: sessions found are not counted by another query.
+#: The most sessions that a search finds: the first in the order of the list. A search reads every
+#: session, so the list counts the ids that it has found instead of searching twice.
 MAX_FOUND = 1_000
 
 #: Columns that can be large, and that no list needs.
 _LARGE = ("chat_context", "asks", "actions", "inputs", "applied", "handled_ahead")
-#: Searches with more words, or longer ones, find nothing, and so cannot be slow.
+#: A search with more words, or with a longer word, finds nothing, so that no search is slow.
 MAX_TERMS = 8
 MAX_TERM_LENGTH = 254
 #: Shorter parts of an id would match too many sessions.
 MIN_ID_DIGITS = 4
 
 _HEX = re.compile(rf"[0-9a-f]{{{MIN_ID_DIGITS},32}}")
-#: The most choices of one filter: the most frequent, as clients choose some values themselves.
+#: The most choices of one filter. Clients choose some values, so there may be any number of them.
 MAX_CHOICES = 20
 #: How many of the latest sessions are read to count the values for choices.
 LATEST = 5_000
-#: Comparisons with a whole value. With parts of it, hidden values could be guessed bit by bit.
+#: Lookups that compare whole values. Lookups of parts would let viewers guess hidden values bit by
+#: bit.
 COMPARISONS = frozenset({"exact", "in", "isnull", "gt", "gte", "lt", "lte"})
 
 
@@ -233,7 +234,7 @@ class WorkerFilter(_Filter):
     parameter_name = "worker"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
-        # The latest heartbeats: crashes may have left many rows of workers.
+        # Only the latest heartbeats, because crashes may have left many rows of workers.
         workers = Worker.objects.order_by("-heartbeat_at")[:MAX_CHOICES]
         named = sorted((str(worker), str(worker.pk)) for worker in workers)
         return [*((pk, name) for name, pk in named), ("none", _("(none)"))]
@@ -297,7 +298,11 @@ class FeedbackFilter(_Filter):
 
 
 class _ValuesFilter(_Filter):
-    """A filter by the recently most frequent values of a field; all values would take a scan."""
+    """
+    A filter by the most frequent values of a field in the latest sessions.
+
+    Finding all values of the field would scan the table.
+    """
 
     field: ClassVar[str]
 
@@ -352,11 +357,11 @@ class ClientTypeFilter(_ValuesFilter):
 
 class ReadOnlyAdmin(_ModelAdmin):
     """
-    Rows that cannot be edited, and a list that can be filtered only by fields that it shows.
+    Show rows that cannot be edited, in a list that can be filtered only by fields that it shows.
 
-    Django lets everybody who may view a list filter it by any column, so that values which the
-    pages mask could be guessed letter by letter: ``?state__regex=…``. This class allows the fields
-    of ``open_lookups`` and ``list_filter``, and the lookups of a ``limit_choices_to``.
+    Django lets everybody who may view a list filter it by any column. With ``?state__regex=…`` they
+    could guess, letter by letter, values that the pages mask. This class allows only the fields of
+    ``open_lookups`` and ``list_filter``, and the lookups of a ``limit_choices_to``.
     """
 
     #: Fields that every viewer of the list sees; related objects by their primary keys.

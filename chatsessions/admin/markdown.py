@@ -1,7 +1,7 @@
 """
-Messages in Markdown as HTML, for the transcript.
+Render messages in Markdown as HTML, for the transcript.
 
-It needs the extra ``markdown``; without it a transcript shows such messages as they are written.
+This needs the extra ``markdown``. Without it a transcript shows the Markdown text as it is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Headings of a message are below those of the page: the first level is an h3.
 HEADINGS = {f"h{level}": f"h{min(level + 2, 6)}" for level in range(1, 7)}
-#: What is before the text of a task.
+#: The signs that replace the checkboxes of tasks.
 TASKS = {"[ ] ": "☐ ", "[x] ": "☑ ", "[X] ": "☑ "}
 #: The tags that Markdown makes; all others are removed.
 TAGS = {
@@ -41,9 +41,10 @@ _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 def to_html(text: str) -> SafeString | None:
     """
-    Return Markdown as HTML; None if the packages for that are not installed.
+    Return Markdown as HTML; None if the packages of the extra are not installed.
 
-    HTML in the text is shown as text, pictures are links, and links lead to http, https and mailto.
+    HTML in the text is shown as text, and a picture becomes a link. A link with a scheme other than
+    http, https and mailto is shown as it is written.
     """
     if not HAS_MARKDOWN:
         return None
@@ -61,7 +62,7 @@ def to_html(text: str) -> SafeString | None:
 @cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    # A link to anything else is shown as it is written.
+    # The parser shows a link that is not allowed as it is written.
     parser.validateLink = _is_allowed  # type: ignore[method-assign]
     parser.core.ruler.push("chatsessions", _adapt)
     return parser

@@ -107,7 +107,7 @@ def _why_no_values() -> str:
 
 
 def _chat_settings(session: ChatSession, *, reveal: bool) -> Shown | None:
-    # As text, and only as much as is shown: the model's field would decode all of it.
+    # Read as text, and only the part that is shown: the model's field would decode all of it.
     row = ChatSession.objects.filter(pk=session.pk)
     text = row.values_list(Substr("chat_settings", 1, MAX_SHOWN), flat=True).first()
     return None if text in (None, "", "{}", "null") else show_json(text, reveal=reveal)
@@ -181,8 +181,8 @@ def _read(session: ChatSession, before: int | None) -> list[LoggedEvent]:
 
 
 def _fetch(events: QuerySet[SessionEvent]) -> list[LoggedEvent]:
-    """Return the first of ``events``: a page, and one more."""
-    # As text: the model's field would decode all of every entry.
+    """Return the first ``PAGE`` of ``events``, and one more if there are more."""
+    # Read the data as text: the model's field would decode the whole of every entry.
     rows = events.values(*_FIELDS, text=Substr("data", 1, MAX_FETCHED))[: PAGE + 1]
     return [LoggedEvent(data=row.pop("text").encode(errors="replace"), **row) for row in rows]
 
@@ -392,7 +392,11 @@ def _code(value: object) -> SafeString:
 
 
 def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
-    """Return the latest files of a session, and a note if there are more; links with a ``site``."""
+    """
+    Return the latest files of a session, and a note if there are more.
+
+    The files have links unless ``site`` is empty.
+    """
     rows = SessionFile.objects.filter(session=session)
     latest = list(rows.order_by("-created_at")[: MAX_LISTED + 1])
     files = [
@@ -412,7 +416,11 @@ def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
 
 
 def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -> None:
-    """Give the files of a transcript their names, and links with a ``site``; one query for all."""
+    """
+    Give the files of a transcript their names, with one query for all.
+
+    They also get links, unless ``site`` is empty.
+    """
     asked = [pk for file in reversed(attached) if (pk := parse_uuid(file.id)) is not None]
     ids = list(dict.fromkeys(asked))[:MAX_NAMED]
     if not ids:

@@ -159,7 +159,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("events in / out"), ordering="events_in")
     def counts(self, session: ChatSession) -> SafeString | str:
         """The numbers of events in both directions, and of failed turns."""
-        # Named "events", it would be mistaken for the relation of that name when ordering.
+        # Django would take a method named "events" for the relation of that name when ordering.
         counts = f"{number(session.events_in)} / {number(session.events_out)}"
         if not session.turns_failed:
             return counts
@@ -208,13 +208,14 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             *super().get_urls(),
         ]
         for url in urls:
-            # The end of a session is stored by another thread, and SQLite has one writer.
+            # Another thread stores the end of a session. SQLite has one writer, so that thread
+            # would wait for a transaction of the request.
             if isinstance(url, URLPattern):
                 non_atomic(url.callback)
         return urls
 
     def file_view(self, request: HttpRequest, object_id: str, file_id: UUID) -> HttpResponseBase:
-        """The content of one file of a session."""
+        """Return the content of one file of a session."""
         session = self.get_object(request, unquote(object_id))
         allowed = request.user.has_perm(page.FILE_PERMISSION)
         if not (allowed and self.has_view_permission(request, session)):
@@ -228,7 +229,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             raise Http404 from error
 
     def export_view(self, request: HttpRequest, object_id: str, kind: str) -> HttpResponseBase:
-        """The conversation of a session as a file, Markdown or JSON."""
+        """Return the conversation of a session as a file, in Markdown or JSON."""
         session = self.get_object(request, unquote(object_id))
         if not self.has_view_permission(request, session):
             raise PermissionDenied
@@ -265,7 +266,11 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[ChatSession]
     ) -> HttpResponse | None:
-        """Django's action, which ends live sessions first and keeps those that it cannot end."""
+        """
+        Delete sessions as Django's action does, but end live sessions first.
+
+        A session that cannot be ended is not deleted.
+        """
         sessions = self._selected(request, queryset)
         if not sessions:
             return None
@@ -273,15 +278,15 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         if request.POST.get("post"):
             refused = self._end_before_deletion(request, sessions)
             ids = [pk for pk in ids if pk not in refused]
-        # By id, as ended sessions may no longer match the list's filters.
+        # Select by id, because ended sessions may no longer match the filters of the list.
         chosen = self.get_queryset(request).filter(pk__in=ids).select_related("user")
         return delete_selected(self, request, chosen) if ids else None
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # Before Django's view, which opens a transaction: another thread writes the end of a live
-        # session, and would wait for it.
+        # End the session before Django's view opens a transaction: another thread stores the end,
+        # and would wait for that transaction.
         if request.method == "POST":
             session = self.get_object(request, unquote(object_id))
             if (
@@ -299,7 +304,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         return deleted_objects(objs, request, self.admin_site)
 
     def _selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> list[ChatSession]:
-        """Return the chosen sessions; none, and show an error, if they are too many."""
+        """Return the selected sessions; if they are too many, show an error and return none."""
         sessions = list(queryset[: MAX_SELECTED + 1])
         if len(sessions) <= MAX_SELECTED:
             return sessions

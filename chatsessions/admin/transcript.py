@@ -42,9 +42,9 @@ MAX_TEXT = 10_000
 MAX_TITLE = 200
 #: Actions and files of one message whose names a page shows.
 MAX_NAMED = 20
-#: Up to this length JSON stays on one line.
+#: Characters of JSON that stay on one line; longer JSON is indented.
 MAX_LINE = 90
-#: Seconds of computing that a page spends on Markdown; the rest is shown as it is written.
+#: Seconds of CPU time that a page spends on Markdown. What is left then is shown as it is written.
 MAX_RENDERING = 2.0
 #: JSON with more lines is folded, so that messages are easy to find.
 MAX_LINES = 12
@@ -104,7 +104,7 @@ class Line:
     kind: str
     title: str
     text: Shown | None = None
-    #: Whether ``text`` is Markdown, and its HTML.
+    #: Whether ``text`` is Markdown; ``html`` is that text, rendered.
     is_markdown: bool = False
     html: SafeString | None = None
     detail: Shown | None = None
@@ -118,7 +118,7 @@ class Line:
     is_step: bool = False
     #: The comment of the user's feedback.
     comment: str = ""
-    #: The turn that has sent it.
+    #: The turn that sent the entry.
     turn: int | None = None
 
     # Properties, because the same in a template takes ten times as long.
@@ -152,7 +152,11 @@ class Line:
         return self.detail is not None and (self.is_step or self.detail.lines > MAX_LINES)
 
     def replace_with(self, new: Line) -> None:
-        """Replace the content by a newer version; marked as edited, unless a stream has ended."""
+        """
+        Replace the content by a newer version, and mark the line as edited.
+
+        The end of a stream does not count as an edit.
+        """
         if not self.streaming:
             self.note(_("edited"))
         for name in (
@@ -186,8 +190,8 @@ def transcript(
     Return the lines for ``entries``, which are in the order of ``seq``.
 
     ``client`` is the name shown for the client's messages. ``ratings`` is the feedback on messages,
-    by their ids. Values of secret-looking keys are
-    masked unless ``reveal``; the texts of messages are not masked.
+    by their ids. Values of secret-looking keys are masked unless ``reveal``; the texts of messages
+    are not masked.
     """
     builder = _Builder(session=session, client=client, reveal=reveal, ratings=ratings or {})
     for entry in entries:
@@ -295,13 +299,13 @@ class _Builder:
         return line
 
     def _mark_replaced(self, n: int) -> None:
-        """Mark the client's message ``n``, which was sent again, and what followed it."""
+        """Mark message ``n``, which the client has sent again, and the lines that followed it."""
         said = self._messages.get((self._conversation.session, n))
         for line in reversed(self.lines):
             if said is not None and line.seq < said.seq:
                 break
             if line.kind != "client" and line.turn is not None and line.turn < n:
-                continue  # of a turn before it
+                continue  # an earlier turn has sent this line
             if said is not None or (line.turn is not None and line.turn >= n):
                 self._drop(line)
 
@@ -310,7 +314,11 @@ class _Builder:
         line.note(_("replaced"))
 
     def _feedback(self, entry: LoggedEvent, given: FeedbackChange) -> Line | None:
-        """Return a line for feedback on a message of another page; one of this page has a mark."""
+        """
+        Return a line for feedback on a message of another page.
+
+        Return None for a message of this page, whose line shows the feedback as a mark.
+        """
         if given.id in self._messages:
             return None
         line = self._line_of(entry, "event", _("Feedback on an earlier message"))
@@ -357,7 +365,7 @@ class _Builder:
         return line
 
     def _plain(self, text: str) -> str:
-        """Return a text as it is shown: in JSON, secret-looking values are masked."""
+        """Return the text to show: in JSON, values of secret-looking keys are masked."""
         try:
             data = decode(text.encode())
         except (msgspec.MsgspecError, RecursionError, ValueError):
@@ -410,7 +418,7 @@ class _Builder:
         return line
 
     def _salvage(self, entry: LoggedEvent, line: Line) -> None:
-        """Show what can be read of data that was cut off."""
+        """Show the readable part of data that is cut off or damaged."""
         text = entry.data.decode(errors="replace")
         line.note(_("too long or damaged; not shown in full"))
         if content := _CUT_CONTENT.match(text):
@@ -463,7 +471,7 @@ def _actions(actions: list[dict[str, Any]]) -> list[str]:
 
 
 def _files(files: list[Any]) -> list[Attached]:
-    """Return the files of a message; the client's message has only their ids."""
+    """Return the files of a message; a message of the client has only the ids of its files."""
     return [
         Attached(id=_text_of(file.get("id") if isinstance(file, dict) else file), name=_name(file))
         for file in files[:MAX_NAMED]

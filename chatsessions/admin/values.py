@@ -25,7 +25,7 @@ _TAG = "~#"
 
 #: What is shown in place of a secret value.
 MASK = "••••••••"
-#: Parts of secret keys. Of the compared key only letters and digits count, in lower case.
+#: Parts of secret keys. They are searched in the letters and digits of a key, in lower case.
 _PARTS = re.compile(
     "password|passwd|passphrase|passcode|secret|token|apikey|authorization|cookie|credential"
     "|private|sessionkey|sessionid|accesskey|signingkey|encryptionkey|bearer|jwt|creditcard"
@@ -67,7 +67,7 @@ def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
     """
     Return stored JSON indented, with readable tags, and secrets masked unless ``reveal``.
 
-    Text that is no JSON is returned as it is with ``reveal``, and left out without it.
+    Text that is not JSON is shown as it is if ``reveal`` is true, and otherwise left out.
     """
     try:
         value = decode(text)

@@ -29,7 +29,7 @@ from .labels import (
 from .listing import AliveFilter, ReadOnlyAdmin, WorkerFilter
 
 VIEW_SESSIONS = "chatsessions.view_chatsession"
-#: Sessions on the page of a worker; it links to the list of all.
+#: The most sessions on the page of a worker, which links to the list of all its sessions.
 MAX_SESSIONS = 50
 _SHOWN = (
     "status",
@@ -41,7 +41,7 @@ _SHOWN = (
 
 
 class WorkerAdmin(ReadOnlyAdmin):
-    """Server processes. They write their rows themselves; nothing can be changed here."""
+    """The list and pages of workers. They write their own rows; nothing can be changed here."""
 
     list_display = (
         "name",

@@ -111,7 +111,7 @@ __all__ = [
     "user_session",
 ]
 
-# At the end: it must be asked only for what no other finder has.
+# At the end, so that Python asks it only for modules that no other finder has.
 sys.meta_path.append(MissingModules)
 
 

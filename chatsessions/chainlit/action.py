@@ -22,7 +22,7 @@ class Action(DictMixin):
     label: str = ""
     tooltip: str = ""
     icon: str | None = None
-    #: The id of the message that it was sent with.
+    #: The id of the message that has the button.
     forId: str | None = None  # noqa: N815  # Chainlit's name
     id: str = field(default_factory=lambda: str(uuid4()))
 
@@ -56,7 +56,11 @@ class Action(DictMixin):
         )
 
     async def send(self, for_id: str) -> None:
-        """Put the button under a recently sent message. Raises ``ValueError`` without one."""
+        """
+        Put the button under a recently sent message.
+
+        Raises ``ValueError`` if no such message has the id ``for_id``.
+        """
         session = current_session()
         if rebuilding.get():
             self.forId = for_id
@@ -64,7 +68,7 @@ class Action(DictMixin):
         message = session.sent.get(for_id)
         if message is None:
             raise ValueError(f"There is no message {for_id!r}: send the action with a message.")
-        self.forId = None  # shown again, if it was removed
+        self.forId = None  # so that the core shows a removed button again
         message.actions = [action for action in message.actions if action.id != self.id] + [self]
         await message.update()
 

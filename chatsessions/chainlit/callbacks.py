@@ -84,7 +84,7 @@ def on_feedback(func: F) -> F:
 
     def register(chat: Chat, run: Run) -> None:
         async def given(feedback: chatsessions.Feedback) -> None:
-            # Chainlit has no feedback that is taken back.
+            # In Chainlit a user cannot take feedback back.
             if feedback.value is not None:
                 await run(feedback)
 
@@ -133,8 +133,8 @@ def _take(
     """
     Record a bot's function as that of ``hook``, in the chats of its modules.
 
-    ``register`` gives a chat its handler, the first time. ``convert`` turns the argument of the
-    chat's handler into that of Chainlit's function.
+    ``register`` adds the hook's handler to a chat, once for each chat. ``convert`` turns the
+    argument of the chat's handler into that of Chainlit's function.
     """
     for module in _modules(sys._getframe(2)):
         chat = chatsessions.module_chat(module)
@@ -148,7 +148,7 @@ def _take(
 
 
 def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
-    """Return a handler that runs the function which the hook has at that time."""
+    """Return a handler that calls the function that is the hook's when the handler runs."""
 
     async def run(argument: Any = None) -> None:
         given = argument if convert is None else convert(argument)
@@ -161,7 +161,7 @@ def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
 
 
 def _prepare(chat: Chat) -> None:
-    """Make a chat behave as Chainlit's."""
+    """Set the options and the stop handler of a chat in which Chainlit's chats differ."""
     chat.keeps_unstorable = True
     chat.beside = frozenset(BESIDE)
     chat.message_format = chat.message_format or MARKDOWN
@@ -200,7 +200,7 @@ def _offer_profiles(chat: Chat, _run: Run) -> None:
 
 
 def _offer_starters(chat: Chat, _run: Run) -> None:
-    """Let a chat offer the starters of both hooks, as far as it has them."""
+    """Let a chat offer the starters of ``set_starters`` and of ``set_starter_categories``."""
     functions = functions_of(chat)
     if "set_starters" in functions or "set_starter_categories" in functions:
         return  # the other hook has done it

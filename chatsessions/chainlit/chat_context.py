@@ -16,7 +16,7 @@ class ChatContext:
     """
     The latest messages of the user and the application, without steps and elements.
 
-    While lost values are set again it stays as it is stored.
+    While a hook sets lost values again, it cannot change what is stored.
     """
 
     def get(self) -> list[Message]:

@@ -33,7 +33,7 @@ class Element:
     """
 
     type: ClassVar[str] = "file"
-    #: The type of a file whose content and name do not tell it.
+    #: The media type of a file, if neither its content nor its name tells it.
     default_mime: ClassVar[str] = ""
 
     thread_id: str = field(default_factory=current_thread_id)
@@ -128,7 +128,11 @@ class Element:
 
     @classmethod
     async def found(cls, e_dict: ElementDict) -> Element | None:
-        """Return the element that a dict describes, or its saved file; None if there is neither."""
+        """
+        Return the element that a dict describes, with its saved file if there is one.
+
+        Return None without a saved file, content, path and URL.
+        """
         given = cast("dict[str, Any]", dict(e_dict))
         key = given.get("chainlitKey")
         files = await here().session.files() if key else []

@@ -23,7 +23,7 @@ KEPT = ("type", "thread_id", "parent_id", "created_at", "language", "metadata", 
 
 
 class MessageBase:
-    """What messages and questions have in common. Attributes may be set until it is sent."""
+    """The base class of messages and questions. Attributes may be set until it is sent."""
 
     streaming = False
     persisted = False
@@ -174,7 +174,7 @@ class MessageBase:
             self.shown[element.id] = element
         shown = [one.file for one in self.shown.values() if one.file is not None]
         self.core.files = [*self.earlier_files, *shown]
-        # With the ids of their messages so far: one that was removed stays away.
+        # Before forId is set: the core shows a new action, but not one again that was removed.
         self.core.actions = [action.as_offered() for action in self.actions]
         for action in self.actions:
             action.forId = self.id
@@ -251,7 +251,7 @@ class Message(MessageBase):
         made.elements = [await Element.received(file) for file in message.files]
         for element in made.elements:
             element.for_id = made.id
-        # The files are those of its elements.
+        # The elements have the files already.
         made.earlier_files, made.shown = [], {one.id: one for one in made.elements}
         session.remember(made)
         return made
@@ -340,7 +340,7 @@ class AskMessageBase(MessageBase):
         question.author = self.author
         question.raise_on_timeout = self.raise_on_timeout
         self.wait_for_answer = True
-        # In the turn's own task, so that the core knows that the handler waits.
+        # Ask in the turn's own task, so that the core knows that the handler waits.
         task = asyncio.current_task()
         self._asking = asyncio.get_running_loop().create_future()
         self._asking.add_done_callback(lambda _: task and task.cancel("taken back"))

@@ -25,7 +25,11 @@ def functions_of(chat: chatsessions.Chat) -> dict[str, Callable[..., Any]]:
 
 
 async def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a bot's function with as many of ``arguments`` as it takes, a ``def`` in a thread."""
+    """
+    Call a bot's function with as many of ``arguments`` as it takes.
+
+    A function without ``async`` runs in a thread.
+    """
     given = arguments[: _positions(function)]
     if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
         return await suspendable(function(*given))

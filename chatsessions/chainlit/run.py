@@ -1,4 +1,4 @@
-"""The frame of a handler's run: its step, and the values that have to be set again before it."""
+"""The frame of a handler's run: set lost values again before it, and make the run's step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUILD = ("on_chat_start", "on_chat_resume")
 
 
 class Run(Step):
-    """The run of a handler: a step around its steps, which is not shown."""
+    """The run of a handler: the parent of the handler's steps, which itself is not shown."""
 
     def __init__(self, hook: str, message: Any) -> None:
         parent = message.id if hook == "on_message" else None
@@ -51,9 +51,10 @@ class Run(Step):
 @asynccontextmanager
 async def running(chat: chatsessions.Chat, hook: str, given: Any) -> AsyncIterator[None]:
     """
-    Frame the call of a handler's function; first, lost values are set again.
+    Frame the call of a handler's function, after setting lost values again.
 
-    ``on_chat_start`` and ``on_message`` are runs; the other handlers are no step.
+    A call for ``on_chat_start`` or ``on_message`` is a :class:`Run`; calls for other hooks have no
+    step.
     """
     session = current_session()
     if hook in BUILD:
@@ -70,10 +71,10 @@ async def running(chat: chatsessions.Chat, hook: str, given: Any) -> AsyncIterat
 
 async def _build_again(chat: chatsessions.Chat, session: BaseSession) -> None:
     """
-    Set the values again that an earlier worker had in memory only, once.
+    Set values again that an earlier worker had only in memory, once per worker.
 
-    ``on_chat_resume`` does it, or else ``on_chat_start``. What they send is not shown, their
-    questions are asked, and stored values stay.
+    The bot's ``on_chat_resume`` sets them, or ``on_chat_start`` if the bot has no other. Messages
+    of that function are not shown, its questions are asked, and it cannot change stored values.
     """
     if session.is_built:
         return

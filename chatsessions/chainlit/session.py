@@ -31,7 +31,7 @@ KEY = "chatsessions.chainlit"
 #: The most sent messages that are kept, to be changed by their ids.
 MAX_SENT = 200
 
-#: Whether the running handler sets lost values again: what it sends is not shown.
+#: Whether the running handler sets lost values again. Its messages are not shown then.
 rebuilding: ContextVar[bool] = ContextVar("chatsessions_chainlit_rebuilding", default=False)
 
 #: The steps that the running code belongs to, the innermost last.
@@ -63,7 +63,7 @@ class BaseSession:
         self.files_spec: dict[str, Any] = {}
         self.chat_started = True
         self.current_task: asyncio.Task[Any] | None = None
-        #: Chainlit's token of a login. Django's is the cookie.
+        #: Chainlit's login token. It is None, because Django's login uses a cookie.
         self.token: str | None = None
         self.environ: dict[str, Any] = {}
         #: The thread that on_chat_resume was called for.
@@ -159,7 +159,7 @@ class BaseSession:
         """
         Save a file of the session, and return the core's object.
 
-        While lost values are set again, a file that was saved by this name is returned.
+        While lost values are set again, return the file that was saved by this name, if any.
         """
         file = await self._saved_before(name) if rebuilding.get() else None
         if file is None:
@@ -169,7 +169,7 @@ class BaseSession:
         return file
 
     async def _saved_before(self, name: str) -> chatsessions.ChatFile | None:
-        """Return the oldest file of this name, of several the first that is not in ``files``."""
+        """Return the first file of this name, if possible one that is not in ``files``."""
         found = [file for file in await self._session.files() if file.name == clean_name(name)]
         return min(found, key=lambda file: file.id in self.files, default=None)
 
@@ -257,7 +257,7 @@ class WebsocketSession(BaseSession):
 
 
 def here() -> Any:
-    """Return the core's context. Raises ``ChainlitContextException``."""
+    """Return the core's context. Raises ``ChainlitContextException`` if there is none."""
     found = find_context()
     if found is None:
         raise ChainlitContextException
@@ -265,7 +265,11 @@ def here() -> Any:
 
 
 def current_session() -> BaseSession:
-    """Return the session that the running code belongs to. Raises ``ChainlitContextException``."""
+    """
+    Return the session that the running code belongs to.
+
+    Raises ``ChainlitContextException`` if there is none.
+    """
     found = here()
     local = found.user_session.local
     if KEY not in local:

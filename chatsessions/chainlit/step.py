@@ -91,7 +91,7 @@ class Step:
         self.persisted = False
         self.fail_on_persist_error = False
         self._input = ""
-        #: What a step that was cut short has as its error, beside its output so far.
+        #: The error of a step that was cut short, which keeps its output so far.
         self._cut = ""
         #: The core's step, which has the output.
         self.core = chatsessions.Step(id=self.id)
@@ -154,7 +154,7 @@ class Step:
         return made
 
     def take(self, step_dict: StepDict) -> None:
-        """Take the values of ``step_dict``."""
+        """Set the attributes to the values in ``step_dict``."""
         given = cast("dict[str, Any]", step_dict)
         for key, attribute in CHANGING.items():
             if given.get(key) is not None:
@@ -285,7 +285,7 @@ class Step:
                 await element.say()
 
     def _describe(self) -> None:
-        """Give the core what this step has now."""
+        """Copy the step's current values to the core's step."""
         core = self.core
         core.id, core.name = self.id, self.name
         core.type = "step" if self.type == "undefined" else self.type

@@ -44,8 +44,8 @@ def run_sync(co: Awaitable[T]) -> T:
     """
     Wait for ``co``, and return its result: in a thread, or in a function that a handler calls.
 
-    In the event loop, an awaitable that is not done at once needs the extra
-    ``chatsessions[chainlit]`` and a function that a handler calls: otherwise ``RuntimeError``.
+    In the event loop, an awaitable that has to wait needs the extra ``chatsessions[chainlit]`` and
+    a function that a handler calls. Raises ``RuntimeError`` otherwise.
     """
     if isinstance(co, Done) or not has_loop():
         return chatsessions.run_sync(co)

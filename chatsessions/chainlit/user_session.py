@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 #: The keys that are read from attributes of the session's object (``env`` from ``user_env``).
 RESERVED = ("id", "env", "user", "chat_settings", "chat_profile", "client_type")
-#: Keys that the core reads from the session, and that are a bot's own here.
+#: Keys that the core reads from the session, but that a bot may set to its own values here.
 _FREE = ("thread_id", "language")
 
 

@@ -70,7 +70,7 @@ class BotName:
 
     @property
     def folder(self) -> Path:
-        """The folder that is added to Python's path for its imports."""
+        """The folder that is added to Python's path, for the imports of the bot."""
         return Path.cwd() if self.file is None else self.file.parent
 
     @property
@@ -88,7 +88,7 @@ class BotName:
         """
         Import the bot and return its chat.
 
-        Raises ``ChatError`` if there is none, and whatever its module raises.
+        Raises ``ChatError`` if the module has no chat, and any error that the module raises.
         """
         folder = str(self.folder)
         if folder not in sys.path:
@@ -117,7 +117,7 @@ def _file(path: Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    """Return a hint at the Python files that there are in the same folder."""
+    """Return a hint that names the Python files in the same folder."""
     folder = path.parent
     if not folder.is_dir():
         return f"There is no folder {folder} either."
@@ -179,7 +179,7 @@ class Served:
 
 @cache
 def served() -> Served:
-    """Import the bots, once. Django has to be set up."""
+    """Import the bots, once per process. Django has to be set up."""
     found = Served()
     for name in json.loads(os.environ[VARIABLE]):
         try:
@@ -189,7 +189,7 @@ def served() -> Served:
             found.problems[name] = describe_failure(error)
             logger.error("%s cannot be served:\n%s", name, found.problems[name])
     if found.problems:
-        # The page reloads until the bot is corrected: its 503s would fill the log.
+        # The page reloads until the bot is corrected. Its 503 responses would fill the log.
         logging.getLogger("django.request").setLevel(logging.CRITICAL)
     return found
 

@@ -62,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def note_address(folder: Path, address: str) -> None:
-    """Save the address of this process, for the error of a process that finds the lock taken."""
+    """Save the address of this process. A process that finds the folder locked shows it."""
     (folder / NOTE).write_text(json.dumps({"pid": os.getpid(), "address": address}))
 
 

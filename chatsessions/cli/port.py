@@ -102,7 +102,7 @@ class PortedFile:
     #: How many imports of Chainlit the file has, and of ``chatsessions.chainlit``.
     imports: int
     ported_imports: int
-    #: Lines, and what to know about a name that they use.
+    #: Numbers of lines, each with a note about a name that the line uses.
     notes: list[tuple[int, str]]
 
     @classmethod
@@ -208,7 +208,7 @@ class _Imports(ast.NodeVisitor):
         return "".join([*parts, self._text[end:]])
 
     def visit_Import(self, node: ast.Import) -> None:
-        """Take ``import chainlit as cl`` and ``import os, chainlit.types``."""
+        """Handle ``import chainlit as cl`` and ``import os, chainlit.types``."""
         packages = set()
         for alias in node.names:
             package, module = _split(alias.name)
@@ -231,7 +231,7 @@ class _Imports(ast.NodeVisitor):
             self.counts[package] += 1
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Take ``from chainlit.types import ThreadDict``."""
+        """Handle ``from chainlit.types import ThreadDict``."""
         if node.level:
             return
         package = None
@@ -258,7 +258,7 @@ class _Imports(ast.NodeVisitor):
 
 
 class _Uses(ast.NodeVisitor):
-    """Finds the names that a file uses of Chainlit, and that differ or are missing here."""
+    """Finds the names of Chainlit that a file uses and that differ or are missing here."""
 
     def __init__(self, imports: _Imports) -> None:
         self._bound = imports.bound
@@ -280,18 +280,18 @@ class _Uses(ast.NodeVisitor):
         return sorted(found)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        """Take ``cl.Message`` and ``chainlit.types.ThreadDict``."""
+        """Handle ``cl.Message`` and ``chainlit.types.ThreadDict``."""
         if names := _dotted(node):
             self._use(node.lineno, names)
         else:
             self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
-        """Take ``Message``, if it was imported."""
+        """Handle ``Message``, if the file imports it."""
         self._use(node.lineno, [node.id])
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Take ``import_module("chainlit")`` and the like."""
+        """Add a note about ``import_module("chainlit")`` and the like, which stay as they are."""
         match node.args:
             case [ast.Constant(value=str(text)), *_] if _split(text)[0] == THEIRS:
                 self._note(node.lineno, f"the text {text!r} is left as it is")

@@ -234,7 +234,7 @@ def _prepare(options: argparse.Namespace, folder: Path, address: str) -> None:
         lines.append(f"  The database was of an earlier version; {copied} is a copy of it.")
     lines.append(f"  Stop with Ctrl-C. Conversations are kept in {folder}")
     sys.stdout.write("\n".join([*lines, "", ""]))
-    # The output may be a pipe, whose reader should not wait for more of it.
+    # The output may be a pipe, whose reader waits for these lines.
     sys.stdout.flush()
 
 

@@ -61,15 +61,15 @@ def chat_session(
     site's script prefix, as those of ``reverse()`` do. ``nonce`` is for pages with a
     Content-Security-Policy: ``nonce=csp_nonce``. ``profiles`` is a list of profiles to choose
     from, or ``True``: then the page asks the server, and needs ``chat``, the chat's name.
-    ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
-    keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
-    ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
-    ``None`` are none.
+    ``login_url`` is anything that ``redirect()`` accepts; the URL of this page is added as
+    ``next``. Any other keyword becomes an attribute of the element, with dashes for underscores:
+    ``class``, ``id``, ``profile``, ``data_theme``, … ``True`` adds an attribute without a value,
+    ``False`` and ``None`` add nothing.
 
     Some attributes are filled in unless they are given: ``language``, the active language;
     ``api``, if ``chatsessions.urls`` is included; ``max-file-bytes``, which is ``MAX_FILE_BYTES``,
     with ``files``; and ``owner``, a keyed hash of the user, if the context has a request. With
-    ``owner`` the tab sends nothing that another user has written in it.
+    ``owner`` the tab does not send messages that another user has written in it.
 
     A page may have several of these tags; a browser runs the script once.
     """
@@ -160,14 +160,15 @@ def _messages(element: Attributes, context: template.Context) -> SafeString | st
 @cache
 def _catalogue(language: str, _paths: tuple[str, ...]) -> dict[str, str | list[str]]:
     """
-    Return the translations of the element's messages; all forms of a message with a plural.
+    Return the translations of the element's messages.
 
-    They are this package's; those of the project's ``LOCALE_PATHS`` come first.
+    The value of a message with a plural is the list of its forms. Translations in the project's
+    ``LOCALE_PATHS`` come before those of this package.
     """
     if not language or not check_for_language(language):
         return {}
     found: Any = DjangoTranslation(language, domain=DOMAIN, localedirs=[str(LOCALE)])
-    # A project's catalogue also has messages of its own. Each of this package's has all messages.
+    # Each catalogue of this package has all messages. A project's also has messages of its own.
     known: Any = translation(DOMAIN, str(LOCALE), ["de"])
     translated: dict[str, str | list[str]] = {}
     for key in known._catalog:
@@ -206,7 +207,7 @@ def _api() -> str:
 
 
 def _profiles(value: object) -> str | bool:
-    """Return profiles as the element reads them."""
+    """Return the value of the element's attribute for ``profiles``: a list becomes JSON."""
     if value is None or isinstance(value, bool | str):
         return _value(value)
     profiles: Any = value

@@ -1,1 +1,1 @@
-"""What the unit tests share. Their fixtures are in ``tests/conftest.py``."""
+"""Helpers that the unit tests share. The fixtures are in ``tests/conftest.py``."""

@@ -23,8 +23,9 @@ class StepClient(ConnectedClient):
     """
     One chat page, whose steps a test takes one by one.
 
-    ``connect()`` opens a connection, ``hello()`` says hello, ``start()`` does both. It comes back
-    with :meth:`resume`, which sends again what was not accepted; otherwise each event is sent once.
+    ``connect()`` opens a connection, ``hello()`` says hello, ``start()`` does both. ``resume()``
+    connects again, and sends events again that the server has not accepted. Only ``resume()`` and
+    ``resend()`` send an event again.
     """
 
     def __init__(self, *, acks: bool = True, bundles: bool = False) -> None:
@@ -38,9 +39,9 @@ class StepClient(ConnectedClient):
 
     @abstractmethod
     def _transport_with(self, **options: Any) -> Transport:
-        """Return a new connection, not open yet."""
+        """Return a new connection that is not open yet."""
 
-    # What it brings to its next connection
+    # The credentials for the next connection
 
     @property
     def session(self) -> str | None:
@@ -51,7 +52,7 @@ class StepClient(ConnectedClient):
         self._hello.session = session
 
     @property
-    def token(self) -> Any:  # None before it has one, unlike a conversation's
+    def token(self) -> Any:  # may be None, unlike the token of a conversation
         return self._hello.token
 
     @token.setter
@@ -59,13 +60,13 @@ class StepClient(ConnectedClient):
         self._hello.token = token
 
     def knows(self, other: StepClient) -> None:
-        """It comes with the session of another one, as a second tab of the same browser does."""
+        """Use the session of ``other``, as a second tab of the same browser does."""
         self.session, self.token = other.session, other.token
 
     # The connection
 
     async def connect(self, **options: Any) -> Self:
-        """Open the connection. Nothing is said yet."""
+        """Open the connection, without a hello."""
         assert not self.connected, "connected already"
         self.close_code = None
         transport = self._transport_with(**options)
@@ -77,9 +78,10 @@ class StepClient(ConnectedClient):
 
     async def hello(self, *, timeout: float = 90.0, **keys: Any) -> Frame:
         """
-        Say hello and wait for the welcome.
+        Say hello, and return the server's welcome.
 
-        A session it has is asked for. ``keys`` are keys of the frame; None leaves one out.
+        The hello asks for the client's session if it has one. ``keys`` are keys of the frame; None
+        leaves a key out.
         """
         since = self.here
         self.say_hello(**keys)
@@ -93,7 +95,7 @@ class StepClient(ConnectedClient):
         return self
 
     async def resume(self, *, resend: bool = True, **keys: Any) -> Frame:
-        """Come back: connect, say hello with what it has, send again what was not accepted."""
+        """Connect again, say hello, and send events again that were not accepted."""
         await self.close()
         await self.connect()
         welcome = await self.hello(**keys)
@@ -108,7 +110,7 @@ class StepClient(ConnectedClient):
             await self._end_reader()
 
     async def closed(self, timeout: float = 90.0) -> int | None:
-        """Wait until the server has closed the connection; the close code."""
+        """Wait until the server has closed the connection, and return the close code."""
         async with asyncio.timeout(timeout):
             await self._end_reader()
         return self.close_code
@@ -125,22 +127,22 @@ class StepClient(ConnectedClient):
     # Sending
 
     async def send(self, frame: Frame) -> None:
-        """Any frame, as it is."""
+        """Send a frame as it is."""
         assert self.connected, "not connected"
         self._put_frame(frame)
         await self.flush()
 
     async def send_text(self, text: str | bytes) -> None:
-        """Anything at all. A connection that closes meanwhile is found out by :meth:`closed`."""
+        """Send any text or bytes. If the connection closes meanwhile, :meth:`closed` tells."""
         assert self._transport is not None, "not connected"
         await self._transport.send(text)
 
     async def event(self, name: str, data: Any = None) -> int:
-        """Send the next event, now or with the next :meth:`resume`; its number."""
+        """Send the next event, now or at the next :meth:`resume`, and return its number."""
         return await self._send_numbered(Sent(name, data))
 
     async def answer(self, call: str, data: Any) -> int:
-        """Answer a question; the number of the answer."""
+        """Answer a question, and return the number of the answer."""
         return await self._send_numbered(Sent("answer", data, call=call))
 
     async def _send_numbered(self, sent: Sent) -> int:
@@ -149,12 +151,12 @@ class StepClient(ConnectedClient):
         return sent.n
 
     async def resend(self) -> None:
-        """Send again what was not accepted."""
+        """Send events again that the server has not accepted."""
         self.send_again()
         await self.flush()
 
     async def message(self, content: str) -> int:
-        """Send the next message of the user; its number."""
+        """Send the next message of the user, and return its number."""
         return await self.event("message", {"content": content})
 
     async def stop(self) -> None:
@@ -168,7 +170,7 @@ class StepClient(ConnectedClient):
         await self.send({"type": "end"})
 
     async def ping(self, timeout: float = 90.0) -> Frame:
-        """Ping, and wait for the pong: everything sent before was dealt with."""
+        """Ping, and return the pong. The server has then handled all frames sent before."""
         since = self.here
         await self.send({"type": "ping"})
         return await self.until({"type": "pong"}, timeout, since=since)
@@ -177,13 +179,15 @@ class StepClient(ConnectedClient):
 
     @property
     def here(self) -> int:
-        """The end of the record now, for ``since``."""
+        """The current end of the record, to be passed as ``since``."""
         return len(self.record)
 
     async def until(self, wanted: Predicate, timeout: float = 90.0, *, since: int = 0) -> Frame:
         """
-        The first frame from ``record[since]`` on that is ``wanted``: a function, or a dict whose
-        keys the frame must have with these values. Fails when it is closed before.
+        Wait for the first frame from ``record[since]`` on that is ``wanted``, and return it.
+
+        ``wanted`` is a function, or a dict of keys and values that the frame must have. Fails if
+        the connection closes before, or after ``timeout`` seconds.
         """
         position = since
 
@@ -199,7 +203,7 @@ class StepClient(ConnectedClient):
         return await self._wait(found, timeout, str(wanted))
 
     async def caught_up(self, timeout: float = 90.0) -> None:
-        """Wait until it has all that the welcome announced."""
+        """Wait until the client has all entries that the welcome announced."""
 
         def is_caught_up() -> bool | None:
             welcome = self._welcome
@@ -219,7 +223,7 @@ class StepClient(ConnectedClient):
         return found
 
     async def outcome(self, turn: int, timeout: float = 90.0) -> str:
-        """Wait until the server tells what became of a turn."""
+        """Wait for the end of a turn, and return its status."""
         frame = await self.until(
             lambda frame: (
                 frame["type"] == "turn" and frame["turn"] == turn and frame["status"] in OUTCOMES
@@ -230,7 +234,7 @@ class StepClient(ConnectedClient):
         return status
 
     async def said(self, content: str, timeout: float = 90.0, *, since: int = 0) -> Frame:
-        """Wait for a message of the bot with this content."""
+        """Wait for a message of the bot with this content, and return its frame."""
         return await self.until(
             lambda frame: (
                 frame["type"] == "event"
@@ -242,28 +246,28 @@ class StepClient(ConnectedClient):
         )
 
     async def settled(self, timeout: float = 90.0) -> None:
-        """Wait until every event it sent is accepted and its outcome told."""
+        """Wait until the turn of every event that was sent has ended."""
         for n in range(1, self.next_n):
             await self.outcome(n, timeout)
 
-    # What it knows
+    # Reading the record
 
     @property
     def unaccepted(self) -> dict[int, Sent]:
-        """What it sent and the server has not accepted, by n."""
+        """The events sent that the server has not accepted, by ``n``."""
         return dict(self._delivery.unaccepted)
 
     @property
     def told(self) -> list[Frame]:
-        """What the server has sent."""
+        """All frames that the server has sent."""
         return [recorded.frame for recorded in self.record if not recorded.sent]
 
     def event_frames(self, name: str | None = None) -> list[Frame]:
-        """The event frames, of one name or all."""
+        """Return the event frames of the server, all or those of one name."""
         return [frame for frame in self.of_type("event") if name in (None, frame["name"])]
 
     def of_type(self, kind: str, *, since: int = 0) -> list[Frame]:
-        """The server's frames of one type."""
+        """Return the server's frames of one type."""
         return [
             recorded.frame
             for recorded in self.record[since:]
@@ -272,11 +276,11 @@ class StepClient(ConnectedClient):
 
     @property
     def contents(self) -> list[str]:
-        """What the bot's messages say, as a page would show them now."""
+        """The contents of the bot's messages, as a page shows them now."""
         return [message.content for message in self.messages if message.n is None]
 
     def tail(self) -> str:
-        """The end of the record, for a failure's message."""
+        """Return the last frames as text, for the message of a failure."""
         told = [json.dumps(recorded.frame)[:300] for recorded in self.record[-8:]]
         return "the last frames were:\n" + "\n".join(told)
 

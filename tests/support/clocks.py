@@ -12,7 +12,7 @@ from django.utils import timezone
 
 @contextmanager
 def clock_off(minutes: int) -> Iterator[None]:
-    """This process' clock is wrong; the database's is not."""
+    """Move the clock of this process by ``minutes``; the database's clock stays right."""
     real = timezone.now
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timezone, "now", lambda: real() + timedelta(minutes=minutes))

@@ -1,4 +1,4 @@
-"""Channels' client of a websocket consumer, which waits as long as every other test."""
+"""Channels' client of a websocket consumer, with the timeout of our other clients."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from channels.testing import WebsocketCommunicator
 
 
 class Communicator(WebsocketCommunicator):
-    """Channels waits for a second, and a first connection starts the worker and its threads."""
+    """
+    Channels' communicator with longer timeouts.
+
+    Channels waits for a second by default, but the first connection starts the worker's threads.
+    """
 
     async def connect(self, timeout: float = 90.0) -> tuple[bool, Any]:
         answer: tuple[bool, Any] = await super().connect(timeout)
         return answer
 
     async def receive_output(self, timeout: float = 90.0) -> Any:
-        """Raise at once what the application raises; Channels only looks after the timeout."""
+        """Return the next output, or raise at once what the application raises."""
         output = asyncio.create_task(super().receive_output(timeout))
         await asyncio.wait([output, self.future], return_when=asyncio.FIRST_COMPLETED)
         if output.done() or not self.output_queue.empty():

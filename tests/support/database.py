@@ -1,4 +1,4 @@
-"""The database as somebody else sees it, and faults that somebody else makes."""
+"""Other connections to the database, records of statements, and faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 
 
 class OtherConnection:
-    """A connection that Django does not know of; it commits each statement."""
+    """A connection outside of Django, which commits each statement."""
 
     def __init__(self) -> None:
         config = connections["default"].settings_dict
@@ -40,7 +40,7 @@ class OtherConnection:
         self._raw.execute(*self._adapted(sql, parameters))
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of a query, whose parameters are written ``?``."""
+        """Return the rows of a query; ``?`` stands for a parameter on every database."""
         found: list[tuple[Any, ...]] = self._raw.execute(*self._adapted(sql, parameters)).fetchall()
         return found
 
@@ -64,7 +64,7 @@ def another_connection() -> Iterator[OtherConnection]:
 
 @contextmanager
 def every_statement() -> Iterator[list[str]]:
-    """The statements that run in the block, in any thread and on any connection."""
+    """Yield a list that gets the statements of the block, of all threads and connections."""
     statements: list[str] = []
     execute = CursorWrapper.execute
 
@@ -79,7 +79,7 @@ def every_statement() -> Iterator[list[str]]:
 
 @contextmanager
 def noted_statements() -> Iterator[list[str]]:
-    """The statements that run on connections made in the block, such as those of a worker."""
+    """Yield a list that gets the statements of connections made in the block, as by a worker."""
     statements: list[str] = []
 
     def note(execute: Any, sql: str, *rest: Any) -> Any:
@@ -98,7 +98,7 @@ def noted_statements() -> Iterator[list[str]]:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Somebody else keeps everybody from writing, and nobody from reading."""
+    """Hold a lock on another connection, so that the others can read but not write."""
     with another_connection() as other:
         if other.is_sqlite:
             other.execute("BEGIN IMMEDIATE")
@@ -115,10 +115,10 @@ def locked() -> Iterator[None]:
 @contextmanager
 def overtaken(event: str, model: type[Model], by: ChatSession) -> Iterator[None]:
     """
-    Somebody else changes the row ``by`` before each ``event`` (INSERT, UPDATE) in a model's table.
+    Change the row ``by`` on another connection before each ``event`` in a model's table.
 
-    Nobody does so while SQLite is locked. Its transactions begin without a lock, as they do by
-    Django's defaults.
+    ``event`` is INSERT or UPDATE. The row is not changed while SQLite is locked. Transactions of
+    SQLite begin without a lock, as they do with Django's defaults.
     """
     into = "INTO " if event == "INSERT" else ""
     begin = f'{event} {into}"{model._meta.db_table}"'
@@ -140,10 +140,10 @@ def overtaken(event: str, model: type[Model], by: ChatSession) -> Iterator[None]
         yield
 
 
-#: What SQLite and PostgreSQL do for a failure that may pass, an OperationalError: an integer
-#: overflow, and two transactions that cannot go side by side.
+#: For SQLite a statement, for PostgreSQL an error code, that fails with an OperationalError: an
+#: integer overflow, and a serialization failure. Such an error may pass.
 PASSING = ("SELECT abs(-9223372036854775807 - 1)", "40001")
-#: And for one that stays, an IntegrityError.
+#: The same for an IntegrityError, which does not pass.
 STAYING = ("SELECT RAISE(ABORT, 'poisoned')", "23514")
 
 
@@ -151,7 +151,11 @@ STAYING = ("SELECT RAISE(ABORT, 'poisoned')", "23514")
 def faulty(
     event: str, model: type[Model], fault: tuple[str, str], *, only: UUID | None = None
 ) -> Iterator[None]:
-    """``event`` (INSERT, UPDATE) fails in the table of ``model``; for one row ``only``."""
+    """
+    Make each ``event`` (INSERT or UPDATE) in the table of ``model`` fail during the block.
+
+    With ``only``, it fails for the row with that id.
+    """
     table = model._meta.db_table
     with another_connection() as other:
         name = f"tests_{abs(hash((event, model, fault, only)))}"
@@ -181,10 +185,10 @@ def faulty(
 
 
 def failing(session_id: UUID | None = None) -> AbstractContextManager[None]:
-    """Updates of sessions fail in a way that may pass."""
+    """Make updates of sessions, or of one, fail with an error that may pass."""
     return faulty("UPDATE", ChatSession, PASSING, only=session_id)
 
 
 def poisoned(session_id: UUID) -> AbstractContextManager[None]:
-    """The row of one session cannot be written."""
+    """Make updates of one session fail with an error that does not pass."""
     return faulty("UPDATE", ChatSession, STAYING, only=session_id)

@@ -1,4 +1,4 @@
-"""Files for the tests: small ones of several types, a session's client over HTTP, the storage."""
+"""Small files of several types, requests that upload files, and the contents of the storage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HTML = b"<!doctype html><script>alert(1)</script>"
 
 
 def token_session(**fields: Any) -> tuple[ChatSession, str]:
-    """A stored session, and the token of its client."""
+    """Store a session; return its row, and the token of its client."""
     token = new_token()
     return session_row(token_hash=hash_token(token), **fields), token
 
@@ -51,7 +51,7 @@ def stored_file(
     name: str = "notes.txt",
     mime: str = "text/plain",
 ) -> ChatFile:
-    """A file of ``session``."""
+    """Store a file of ``session``, and return it."""
     return store(session.pk, ContentFile(content), name=name, mime=mime)
 
 
@@ -80,11 +80,11 @@ def upload_body(
 
 
 def storage_root() -> Path:
-    """Where the test settings' storage keeps sessions' files."""
+    """Return the folder in which the storage of the test settings keeps sessions' files."""
     return Path(django_settings.MEDIA_ROOT) / "chatsessions"
 
 
 def contents() -> set[str]:
-    """What the storage has, by path below its root."""
+    """Return the paths of the files in the storage, below its root."""
     root = storage_root()
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}

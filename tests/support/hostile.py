@@ -1,8 +1,8 @@
 """
-Markdown that tries to be more than text: for the page, and for the admin's transcript.
+Markdown that attacks the chat page and the admin's transcript.
 
-Each is tried as a whole message. None of them may run a script, ask another host for anything, or
-make an element or a link that Markdown does not have.
+Tests render each text as a whole message. None of them may run a script, send a request to another
+host, or make an element or a link that Markdown does not have.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-#: What a script would call, so that tests see it run.
+#: The call in every script, by which tests notice that it runs.
 RUN = "alert(1)"
-#: A host that nobody may ask for anything.
+#: A host to which no request may be sent.
 HOST = "evil.example"
 
 _HTML = [
@@ -178,7 +178,7 @@ _FORMS = [
     "[`x`]({})",
 ]
 
-#: Links, pictures and references to what nobody may be led to.
+#: Links, pictures and references to addresses that are not allowed.
 LINKS = [form.replace("{}", address) for address in _ADDRESSES for form in _FORMS]
 
 _MARKDOWN = [
@@ -222,16 +222,16 @@ _MARKDOWN = [
 ]
 
 _VECTORS = Path(__file__).parents[2] / "frontend/node_modules/dompurify-vectors/test/expect.json"
-#: Those that DOMPurify is tested with, an early release of which has them in its package; none
-#: where what builds the page is not installed.
+#: The texts with which DOMPurify is tested, from the package of one of its early releases. The list
+#: is empty if the packages that build the page are not installed.
 PUBLISHED: list[str] = (
     [vector["payload"] for vector in json.loads(_VECTORS.read_text())] if _VECTORS.exists() else []
 )
 
-#: All of them.
+#: All hostile texts.
 HOSTILE = [*_HTML, *_MARKDOWN, *LINKS, *PUBLISHED]
 
-#: Texts that a careless parser needs minutes for, or the whole stack.
+#: Texts for which a careless parser needs minutes, or more stack than there is.
 HEAVY = {
     "brackets": "[" * 200_000,
     "pictures": "![" * 100_000,

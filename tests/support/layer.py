@@ -1,4 +1,4 @@
-"""A channel layer that leads from worker to worker, and may lose what it is given."""
+"""A channel layer between the workers of one event loop, which may lose messages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from chatsessions.cluster import directory
 
 class LossyLayer:
     """
-    Between workers of one event loop.
+    A channel layer between the workers of one event loop.
 
-    ``loss`` is the part of all messages that it drops, ``delay`` how many seconds one is under way.
+    ``loss`` is the share of messages that it drops, from 0 to 1; ``delay`` is the time that a
+    message takes, in seconds.
     """
 
     def __init__(self, *, loss: float = 0.0, delay: float = 0.0, seed: int = 0) -> None:
         self.loss = loss
         self.delay = delay
-        #: Whether nothing comes through at all.
+        #: Whether it drops every message.
         self.is_cut = False
         self.sent = 0
-        self._random = Random(seed)  # noqa: S311  # to be repeated
+        self._random = Random(seed)  # noqa: S311  # so that a test can be repeated
         self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = {}
 
     async def new_channel(self, prefix: str = "specific.") -> str:
@@ -51,7 +52,7 @@ class LossyLayer:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """An owner that gives no sign is given up after a second, and does not count as dead."""
+    """Give up waiting for a silent owner after about a second, without taking it for dead."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(directory, "LOOK_AGAIN", 0.3)
         times = SimpleNamespace(WORKER_STALE=0.6, WORKER_HEARTBEAT=0.2)

@@ -1,8 +1,8 @@
 """
-Services of language models, as their public references describe the wire, with words of a test's.
+Imitations of the services of language models, after their public references.
 
-They check what they are asked as the real ones do, and stream what the test has put into
-``script``. No model is in them.
+They check requests as the real services do, and stream the answers that a test has put into
+``script``. They have no model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import uvicorn
 
 @dataclass
 class Say:
-    """An answer, token by token. An endless one goes on with its last token."""
+    """An answer, token by token. An endless answer repeats its last token."""
 
     tokens: list[str]
     endless: bool = False
@@ -29,14 +29,14 @@ class Say:
 
 @dataclass
 class Call:
-    """A call of a tool that the model asks for."""
+    """An answer that asks for a call of a tool."""
 
     name: str
     arguments: dict[str, Any]
 
 
 class Refused(Exception):
-    """What the service answers a request that breaks its rules with: a status of 400."""
+    """A request breaks the rules of the service, which answers with the status 400."""
 
 
 def demand(condition: object, otherwise: str) -> None:
@@ -48,11 +48,11 @@ def demand(condition: object, otherwise: str) -> None:
 class ModelService:
     """Serves ``/v1/chat/completions`` as OpenAI does, and ``/v1/messages`` as Anthropic does."""
 
-    #: What the model says next, request by request.
+    #: The answers to the next requests, in order.
     script: deque[Say | Call] = field(default_factory=deque)
     #: The bodies of the requests.
     requests: list[dict[str, Any]] = field(default_factory=list)
-    #: How many answers were cut by a client that has left.
+    #: How many answers ended early because the client closed the connection.
     cut: int = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -96,7 +96,7 @@ class ModelService:
                 await send(
                     {"type": "http.response.body", "body": piece.encode(), "more_body": True}
                 )
-                # As fast as a model, so that an endless answer leaves time for others.
+                # Wait as long as a fast model, so that an endless answer lets other tasks run.
                 await asyncio.wait([leaving], timeout=0.002)
                 if leaving.done():
                     self.cut += 1
@@ -185,7 +185,7 @@ def _openai_whole(reply: Say | Call) -> dict[str, Any]:
 
 
 def _check_anthropic(request: dict[str, Any], headers: dict[str, str]) -> None:
-    # Older releases of the client send the one, newer ones the other.
+    # Some releases of the client send the first header, others the second.
     key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
     demand(key == "key", "no such key")
     version = headers.get("anthropic-version", "")
@@ -248,13 +248,13 @@ def _halves(arguments: dict[str, Any]) -> tuple[str, str]:
 
 @asynccontextmanager
 async def served(application: Any) -> AsyncIterator[str]:
-    """The address of an application of ASGI, served on a port of its own while the block runs."""
+    """Serve an ASGI application on a port of its own during the block; yield its address."""
     config = uvicorn.Config(application, port=0, log_config=None, lifespan="auto", ws="none")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110, RUF100  # it announces it to nobody
+            while not server.started:  # noqa: ASYNC110, RUF100  # uvicorn has no event for it
                 await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"

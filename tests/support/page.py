@@ -38,7 +38,7 @@ class Page(StepClient):
 
     @classmethod
     async def visit(cls, app: Any, ip: str = "192.0.2.1", **hello: Any) -> Self:
-        """One that has connected, said hello, been answered, and left."""
+        """Connect a page, say hello, wait for the answer, and leave; return the page."""
         page = await cls(app, ip=ip).connect()
         page.put("hello", **hello)
         await until(lambda: page.welcomed or not page.is_open)
@@ -46,7 +46,7 @@ class Page(StepClient):
         return page
 
     def put(self, kind: str, **keys: Any) -> None:
-        """Have the server get a frame at once, numbered as the test says."""
+        """Give the server a frame at once, with the number that the test chooses."""
         assert self._application is not None, "not connected"
         self._put_frame({"type": kind} | keys)
         while (text := self.take_outgoing()) is not None:

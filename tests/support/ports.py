@@ -1,4 +1,4 @@
-"""Where something may listen."""
+"""Free ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live sessions without a server: a worker, clients of its sessions, and waiting for both."""
+"""Live sessions without a server: a worker, the clients of its sessions, and ways to wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.workers.worker import Worker, get_worker, running_workers
 
-#: Handlers, hooks and receivers are written with ``async def`` or with ``def``.
+#: The two ways to write handlers, hooks and receivers: with ``async def`` or with ``def``.
 Way = Literal["async", "sync"]
 ways = pytest.mark.parametrize("way", ["async", "sync"])
 
@@ -35,32 +35,32 @@ ways = pytest.mark.parametrize("way", ["async", "sync"])
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 90.0) -> None:
-    """Wait for ``condition``, which nobody announces."""
+    """Poll ``condition`` until it is true. Raises ``TimeoutError`` after ``seconds``."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110, RUF100  # the condition has no event
             await asyncio.sleep(0.002)
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 90.0) -> None:
-    """:func:`until` for a condition that has to be awaited, such as a row."""
+    """Poll as :func:`until` does, for a condition that has to be awaited, such as a query."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110, RUF100  # the condition has no event
             await asyncio.sleep(0.005)
 
 
 def hold_up(seconds: float, *, arrives: Callable[[], object] | None = None) -> None:
-    """Hold up the event loop; ``arrives`` is what its I/O does as soon as it goes on."""
+    """Block the event loop for ``seconds``, and have it call ``arrives`` as soon as it goes on."""
     if arrives is not None:
         asyncio.get_running_loop().call_soon(arrives)
     time.sleep(seconds)
 
 
-# A worker, and the client of a session of its
+# A worker, and a client of one of its sessions
 
 
 @asynccontextmanager
 async def running_worker() -> AsyncIterator[Worker]:
-    """The worker of this event loop; afterwards nothing of it may be left."""
+    """Yield the worker of this event loop; close it, and wait for its tasks and threads to end."""
     worker = get_worker()
     try:
         yield worker
@@ -72,23 +72,23 @@ async def running_worker() -> AsyncIterator[Worker]:
 
 
 def threads_of_ours() -> set[str]:
-    """The names of the threads that a worker has started."""
+    """Return the names of the running threads that a worker has started."""
     return {thread.name for thread in _threads_of_ours()}
 
 
 def join_threads_of_ours() -> None:
-    """Wait for them, up to five seconds for each. They have been told to end."""
+    """Wait up to five seconds for each thread of a worker that has been told to end."""
     for thread in _threads_of_ours():
         thread.join(5)
 
 
 def _threads_of_ours() -> list[threading.Thread]:
     ours = (one for one in threading.enumerate() if one.name.startswith("chatsessions"))
-    return [one for one in ours if one.name != BACKGROUND]  # which lasts as long as the process
+    return [one for one in ours if one.name != BACKGROUND]  # it lasts as long as the process
 
 
 class Client(Subscriber):
-    """A client and its connection: sends events, and keeps what the session tells it."""
+    """A client and its connection, which records all entries and frames of the session."""
 
     def __init__(self, live: LiveSession) -> None:
         self.live = live
@@ -109,7 +109,7 @@ class Client(Subscriber):
         token: str | None = None,
         **arrival: Any,
     ) -> Self:
-        """Connect, and wait for the welcome: to a new session, or back to ``session_id``."""
+        """Connect to a new session or to ``session_id``, and wait for the welcome."""
         arrival.setdefault("user", AnonymousUser())
         asked = None if session_id is None else str(session_id)
         opened = await worker.open(chat, ConnectRequest(session_id=asked, token=token, **arrival))
@@ -134,53 +134,53 @@ class Client(Subscriber):
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         self.closed.append((int(code), ended))
 
-    # What a client does
+    # Acting as a client
 
     def send(self, name: str, data: Any = None) -> int:
-        """Send an event; its number, which is its turn's as well."""
+        """Send an event, and return its number, which is also that of its turn."""
         self._n += 1
         self.send_as(self._n, name, data)
         return self._n
 
     def send_as(self, n: int, name: str = "message", data: Any = None) -> None:
-        """The same, with any number."""
+        """Send an event with the number ``n``."""
         raw = msgspec.Raw(msgspec.json.encode(data))
         self.live.submit(frames.ClientEvent(n, name, raw), data)
 
     def answer(self, call: str, data: Any) -> int:
-        """Answer a question; the number of the answer."""
+        """Answer a question, and return the number of the answer."""
         self._n += 1
         raw = msgspec.Raw(msgspec.json.encode(data))
         self.live.inbound.answer(frames.Answer(self._n, call, raw), data)
         return self._n
 
     def take_back(self) -> None:
-        """What was sent last was refused: its number is free."""
+        """Free the number of the last event, because the session refused the event."""
         self._n -= 1
 
     async def outcome(self, n: int) -> str:
-        """How turn ``n`` ended."""
+        """Wait for the end of turn ``n``, and return its status."""
         await until(lambda: n in self.outcomes)
         return self.outcomes[n]
 
     async def run(self, name: str, data: Any = None) -> str:
-        """Send an event and wait for the end of its turn."""
+        """Send an event, wait for the end of its turn, and return the turn's status."""
         return await self.outcome(self.send(name, data))
 
     def leave(self, code: int = 1001) -> None:
         self.live.client.disconnect(self, code)
 
-    # What it was told
+    # Reading the records
 
     @property
     def outcomes(self) -> dict[int, str]:
-        """By turn: how it ended, of those that have."""
+        """The statuses of the turns that have ended, by turn."""
         ends = (frame for frame in self.frames if isinstance(frame, frames.TurnStatus))
         return {frame.turn: frame.status for frame in ends if frame.status != "running"}
 
     @property
     def events(self) -> list[tuple[str, Any]]:
-        """What the server emitted."""
+        """The names and data of the server's events."""
         emitted = (entry for entry in self.log if entry.n is None)
         return [(entry.name, msgspec.json.decode(entry.data)) for entry in emitted]
 
@@ -197,7 +197,7 @@ class Client(Subscriber):
 def connected(
     signal: Signal, receiver: Callable[..., object], sender: object = None
 ) -> Iterator[None]:
-    """``receiver`` gets ``signal``, of ``sender`` or of anybody."""
+    """Connect ``receiver`` to ``signal`` during the block, for ``sender`` or for all senders."""
     signal.connect(receiver, sender=sender)
     try:
         yield
@@ -205,14 +205,14 @@ def connected(
         assert signal.disconnect(receiver, sender=sender)
 
 
-# A session that nobody stores
+# A session that is not stored
 
 SESSION_ID = UUID("11111111-1111-4111-8111-111111111111")
 THREAD_ID = UUID("22222222-2222-4222-8222-222222222222")
 
 
 def make_session(**fields: Any) -> Session:
-    """What an application reads of a session, of nobody in particular."""
+    """Return a ``Session`` of an anonymous user, as handlers get it, with some fields given."""
     given: dict[str, Any] = {
         "id": SESSION_ID,
         "chat": "test",

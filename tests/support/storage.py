@@ -1,4 +1,4 @@
-"""What is stored: rows, and a cache that tells what it got."""
+"""Stored rows, and a cache that records its calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatsessions.sessions.session import LiveSession
 
 
 def session_row(**fields: Any) -> ChatSession:
-    """A stored session; away by default, nobody's, and not unused."""
+    """Store a session: by default an anonymous one that is away and has been used."""
     now = timezone.now()
     given: dict[str, Any] = {
         "chat": "tests.store",
@@ -34,13 +34,13 @@ def session_row(**fields: Any) -> ChatSession:
 
 
 def expired_row(chat: Chat, **fields: Any) -> ChatSession:
-    """A stored session of ``chat`` whose client has been away for five minutes."""
+    """Store a session of ``chat`` whose client has been away for five minutes."""
     long_ago = timezone.now() - timedelta(minutes=5)
     return session_row(**{"chat": chat.name, "disconnected_at": long_ago} | fields)
 
 
 def worker_row(**fields: Any) -> Worker:
-    """Another host's worker, alive by default."""
+    """Store a worker of another host, by default one that is alive."""
     now = timezone.now()
     given: dict[str, Any] = {
         "hostname": "elsewhere.invalid",
@@ -52,12 +52,12 @@ def worker_row(**fields: Any) -> Worker:
 
 
 def dead_worker_row() -> Worker:
-    """Another host's worker, silent for a minute."""
+    """Store a worker of another host that has been silent for a minute."""
     return worker_row(heartbeat_at=timezone.now() - timedelta(minutes=1))
 
 
 async def state_of(live: LiveSession) -> dict[str, Any]:
-    """The ``user_session`` in the row."""
+    """Return the ``user_session`` that is stored in the row."""
     row = await ChatSession.objects.aget(pk=live.id)
     state: dict[str, Any] = msgspec.json.decode(row.state or "{}")
     return state
@@ -67,17 +67,21 @@ async def state_of(live: LiveSession) -> dict[str, Any]:
 
 
 class SpyCache(LocMemCache):
-    """Keeps what each call brought or asked for; refuses keys, or everything, when told to."""
+    """
+    A local-memory cache that records its calls.
+
+    With ``refuses`` it stores no keys, and with ``raises`` every call fails.
+    """
 
     calls: ClassVar[list[dict[str, Any]]] = []
-    #: The keys that were asked for.
+    #: The keys of all calls of ``get()``.
     asked: ClassVar[list[str]] = []
-    #: Of each call, in seconds.
+    #: The timeouts of all calls of ``set_many()``, in seconds.
     timeouts: ClassVar[list[Any]] = []
-    #: The keys whose timeout was begun anew.
+    #: The keys of all calls of ``touch()``.
     touched: ClassVar[list[str]] = []
     refuses: ClassVar[bool] = False
-    #: More bytes than this are not taken: Memcached's limit, for one, is 1 MiB.
+    #: Values with more bytes are refused. Memcached's limit, for example, is 1 MiB.
     max_bytes: ClassVar[int] = 2**30
     raises: ClassVar[bool] = False
 

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from chatsessions.protocol.frames import SUBPROTOCOL
 from chatsessions.testing.transport import LOST, Transport, TransportClosed
 
-#: Nothing of the library's own comes between a test and the server.
+#: Options that turn off the library's own limits, pings, compression and proxy.
 OPTIONS: dict[str, Any] = {
     "compression": None,
     "max_size": None,

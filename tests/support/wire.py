@@ -26,12 +26,12 @@ def _validator(kind: str) -> Draft202012Validator:
 
 
 def allows(kind: Kind, message: Any) -> bool:
-    """Whether a message, read from its JSON, is one of the kind."""
+    """Return True if a message, decoded from JSON, is valid for the kind."""
     return _validator(kind).is_valid(message)
 
 
 def refusals(kind: Kind, message: Any) -> list[str]:
-    """What is wrong with a message: the reasons of the frame that has its ``type``."""
+    """Return why a message is invalid, by the schema of the frame with its ``type``."""
     if allows(kind, message):
         return []
     frames = {"ClientFrame": "ClientFrame"}.get(kind, "ServerFrame")

@@ -100,9 +100,9 @@ SHOW_PROBLEMS = os.environ.get("CHATSESSIONS_SHOW_PROBLEMS") == "1"
 WATCH = os.environ.get("CHATSESSIONS_WATCH") == "1"
 
 CHATSESSIONS = {
-    # As language models write.
+    # Language models write Markdown.
     "MESSAGE_FORMAT": "markdown",
-    # Whoever saves a file or presses Ctrl-C does not want to wait for what runs.
+    # Seconds that running turns get when a file is saved or Ctrl-C is pressed.
     "SHUTDOWN_TIMEOUT": 0.5,
 }
 

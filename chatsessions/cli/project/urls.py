@@ -20,9 +20,9 @@ def start(request: HttpRequest) -> HttpResponse:
     return render(request, "chatsessions_run/start.html", context)
 
 
-@csrf_exempt  # so that the HTTP API answers the same
+@csrf_exempt  # so that requests to the HTTP API get this page, too
 def problems(request: HttpRequest, path: str = "") -> HttpResponse:
-    """Show why a bot cannot be served; the traceback only to users of this machine."""
+    """Show that a bot cannot be served, and why if ``SHOW_PROBLEMS`` is set."""
     context = {
         "problems": served().problems if settings.SHOW_PROBLEMS else {},
         "watching": settings.WATCH,
@@ -56,7 +56,7 @@ for _bot, _chat in _bots.items():
     ]
 
 if served().problems:
-    # Every URL shows the problem, as the bot's author is looking at its page.
+    # Every URL shows the problem, whichever page the bot's author is looking at.
     urlpatterns = [path("<path:path>", problems), path("", problems)]
 elif len(_bots) > 1:
     urlpatterns.append(path("", start, name="start"))

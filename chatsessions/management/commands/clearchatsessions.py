@@ -95,7 +95,7 @@ class Command(BaseCommand):
     def _delete(self, ids: Sequence[UUID], batch_size: int) -> int:
         deleted = 0
         for batch in self._batches("Deleting", ids, batch_size):
-            # The log first, by itself: the cascade would load every entry.
+            # Delete the log first, by a query of its own: the cascade would load every entry.
             log = SessionEvent.objects.using(settings.DATABASE).filter(session__in=batch)
             log._raw_delete(log.db)
             sessions = ChatSession.objects.using(settings.DATABASE).filter(pk__in=batch)
@@ -107,7 +107,7 @@ class Command(BaseCommand):
         """Delete content without a row. An error of the storage is reported, not raised."""
         try:
             swept = sweep(dry_run=dry_run)
-        except Exception as error:  # whatever a storage raises
+        except Exception as error:  # a storage may raise anything
             self.stderr.write(f"The storage of files could not be swept: {error}")
             return
         if not swept.possible:

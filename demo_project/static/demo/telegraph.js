@@ -5,7 +5,7 @@ const form = document.querySelector("#telegraph");
 const list = document.querySelector("#telegrams");
 const note = document.querySelector("#telegraph-note");
 const { text, send, end } = form.elements;
-/** Where the browser remembers that there is something to ask for. */
+/** The key of localStorage that is set while there is a conversation. */
 const BEGUN = "telegraph";
 /** The messages on the page, by their ids. */
 const shown = new Map();
@@ -39,7 +39,7 @@ async function* framesOf(response) {
   }
 }
 
-/** Ask the server, and show what comes. Nothing but the login's cookies says whose session it is. */
+/** Send a request, and show the answer. Only the login's cookies say whose session it is. */
 async function ask(method, body) {
   send.disabled = end.disabled = true;
   note.textContent = "";
@@ -74,5 +74,5 @@ end.addEventListener("click", async () => {
   list.replaceChildren();
 });
 
-// What was said before, and what is being said at this moment.
+// Show the messages so far, and the answer that the bot is writing now.
 if (localStorage.getItem(BEGUN)) ask("GET");
