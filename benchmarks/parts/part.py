@@ -44,7 +44,6 @@ class Part:
     title: str
     run: Callable[[Bench], Iterator[Record]]
     columns: tuple[Column, ...]
-    note: str = ""
     #: The titles of the first columns: of the modes, and of the steps.
     mode_title: str = "application"
     step_title: str = ""
