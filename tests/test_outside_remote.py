@@ -195,7 +195,7 @@ async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
         # One that is only quiet is waited for.
         [writer] = client.live.writers._writers.values()
         long_ago = writer.heard_at = writer.heard_at - 60
-        first.server.look_round()
+        first.server.look_round(late=0.0)
         await until(lambda: writer.heard_at > long_ago)  # it says that it is there
         assert client.live.sink.texts() == {answer.id: "one "}
         await second.close()
