@@ -153,7 +153,7 @@ async def expire(worker: Worker, session_id: UUID) -> bool:
     """Do as :func:`end` if a session has expired; return False if its client has come back."""
     reason = ChatSession.EndReason.EXPIRED
     ended = await _end(worker, End(session=session_id, reason=reason, if_expired=True))
-    return ended is not False  # an owner of an older release says None
+    return ended is not False  # None: the end was stored, and the answer was lost
 
 
 async def _end(worker: Worker, command: End) -> Any:

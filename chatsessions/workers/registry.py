@@ -173,12 +173,11 @@ class SessionRegistry:
 
     async def _count_connections(self, session_id: UUID, lock: _SessionLock) -> int:
         """Return how many connections a session has had, without those opened here."""
+        row = None
+        if session_id not in self._host.live:
+            row = await self.stored.find_row(session_id)
         live = self._host.live.get(session_id)
-        if live is not None:
-            return live.client.connections - lock.opened
-        row = await self.stored.find_row(session_id)
-        live = self._host.live.get(session_id)
-        if live is not None:  # opened meanwhile; what the row says may be older than that
+        if live is not None:  # perhaps opened meanwhile, and the row is older
             return live.client.connections - lock.opened
         return (0 if row is None else row.connections) - lock.opened
 
