@@ -110,7 +110,7 @@ class Books:
         self._postgres = postgres
         self._database = database
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """May be called from any thread."""
@@ -172,14 +172,20 @@ class Books:
         return [Write(**row) for row in rows]
 
     def stored(self, session: str) -> Stored:
-        row = self.session(session)
-        return Stored(
-            row=row,
-            log=self.log(session),
-            state=json.loads(row["state"] or "{}"),
-            effects=self.effects(session),
-            writes=self.writes(session),
-        )
+        """Return all of it as of one moment: a commit is in it whole, or not at all."""
+        with self._lock:
+            self.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                row = self.session(session)
+                return Stored(
+                    row=row,
+                    log=self.log(session),
+                    state=json.loads(row["state"] or "{}"),
+                    effects=self.effects(session),
+                    writes=self.writes(session),
+                )
+            finally:
+                self.query("COMMIT")
 
     # All of them
 

@@ -12,13 +12,10 @@ import pytest
 from .long_run import FIRST_SEED, LONG, SEEDS, seeds
 from .postgres import Postgres
 from .redis_server import RedisServer
-from .rig import Cluster
+from .rig import STEADY, Cluster, clusters, started
 from .scenario import Scenario
 from .services import Services
 from .tally import add, plain, table, tallies, tally_of
-
-#: Clusters that a test may have talked to; their logs go into the report of one that fails.
-clusters: list[Cluster] = []
 
 
 @pytest.fixture(scope="session")
@@ -29,25 +26,10 @@ def services(postgres: Postgres, redis_server: RedisServer) -> Iterator[Services
     found.stop()
 
 
-def _start(stack: ExitStack, services: Services, options: dict[str, Any]) -> Cluster:
-    cluster = Cluster(services, **options)
-    clusters.append(cluster)
-    stack.callback(clusters.remove, cluster)
-    stack.callback(cluster.discard)
-    cluster.start()
-    return cluster
-
-
 @pytest.fixture(scope="module")
-def module_clusters(services: Services) -> Iterator[Callable[..., Cluster]]:
-    """As :func:`make_cluster`, for those that several tests of a module share."""
-    with ExitStack() as stack:
-        yield lambda **options: _start(stack, services, options)
-
-
-@pytest.fixture(scope="module")
-def module_cluster(module_clusters: Callable[..., Cluster]) -> Cluster:
-    return module_clusters()
+def module_cluster(services: Services) -> Iterator[Cluster]:
+    with started(services) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -58,8 +40,9 @@ def cluster(module_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def module_steady(module_clusters: Callable[..., Cluster]) -> Cluster:
-    return module_clusters(chatsessions={"WORKER_STALE": 30})
+def module_steady(services: Services) -> Iterator[Cluster]:
+    with started(services, chatsessions=STEADY) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -73,7 +56,7 @@ def steady(module_steady: Cluster) -> Cluster:
 def make_cluster(services: Services) -> Iterator[Callable[..., Cluster]]:
     """Clusters of a test's own: ``make_cluster(wired=True, chatsessions={…})``."""
     with ExitStack() as stack:
-        yield lambda **options: _start(stack, services, options)
+        yield lambda **options: stack.enter_context(started(services, **options))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

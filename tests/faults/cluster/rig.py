@@ -6,7 +6,8 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from .process import Kind, WorkerProcess
 from .services import TEMPLATE, Services
 from .tab import PATIENCE, Door
 from .wires import Wire
+
+#: ``CHATSESSIONS`` of workers of which none is taken for dead because the machine is busy. By the
+#: default of these tests, two seconds, a worker is missed that has no processor for so long, or
+#: whose six messages and their answers are all lost where a fifth is.
+STEADY = {"WORKER_STALE": 30}
 
 #: Never in a worker's log, whatever happened.
 FORBIDDEN = (
@@ -128,6 +134,23 @@ class Cluster:
             log = self.log(worker)
             for words in FORBIDDEN:
                 assert words not in log, f"{worker!r}:\n{log[-5000:]}"
+
+
+#: Those that run; their logs go into the report of a test that fails.
+clusters: list[Cluster] = []
+
+
+@contextmanager
+def started(services: Services, **options: Any) -> Iterator[Cluster]:
+    """Start a cluster, and discard it at the end."""
+    cluster = Cluster(services, **options)
+    clusters.append(cluster)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.discard()
+        clusters.remove(cluster)
 
 
 async def until(fact: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> None:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
 from .long_run import LONG, SEEDS
-from .rig import Cluster, until
+from .rig import STEADY, Cluster, started, until
 from .scenario import Scenario
+from .services import Services
 from .tab import Tab
 from .talk import talk, talking
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 Play = Callable[..., Scenario]
 
-#: Two seconds are six messages and their answers: where a fifth is lost, or the machine is busy,
-#: now and then none of them is heard, and a worker that lives is given up.
-STEADY = {"WORKER_STALE": 30}
 #: For workers that are to be missed.
 MORTAL = {"WORKER_STALE": 5}
 LOSSES = {"losses": {"drop": 0.2}}
@@ -32,40 +30,39 @@ LAYERS: dict[str, dict[str, Any]] = {
     "pubsub": {"layer": "pubsub"},
     "dropping core": {"layer": "dropping core", "cluster": LOSSES},
 }
-Layered = Callable[..., Cluster]
+# Each module's fixture has one cluster at a time: an idle worker costs a fiftieth of a core.
 
 
-@pytest.fixture(scope="module")
-def layered(module_clusters: Callable[..., Cluster]) -> Layered:
-    """The pair of workers on a layer, both running; made when it is first asked for."""
-    made: dict[tuple[str, bool], Cluster] = {}
-
-    def find(layer: str, *, mortal: bool = False) -> Cluster:
-        key = layer, mortal
-        if key not in made:
-            patience = MORTAL if mortal else STEADY
-            made[key] = module_clusters(chatsessions=patience, **LAYERS[layer])
-        made[key].refresh()
-        return made[key]
-
-    return find
+@pytest.fixture(scope="module", params=LAYERS if LONG else ["dropping pubsub"])
+def module_pair(services: Services, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with started(services, chatsessions=STEADY, **LAYERS[request.param]) as cluster:
+        yield cluster
 
 
-@pytest.fixture(params=LAYERS if LONG else ["dropping pubsub"])
-def pair(layered: Layered, request: pytest.FixtureRequest) -> Cluster:
-    return layered(request.param)
+@pytest.fixture
+def pair(module_pair: Cluster) -> Cluster:
+    """The pair of workers on a layer, both running."""
+    module_pair.refresh()
+    return module_pair
 
 
-@pytest.fixture(params=LAYERS if LONG else ["dropping pubsub"])
-def mortal_pair(layered: Layered, request: pytest.FixtureRequest) -> Cluster:
+@pytest.fixture(scope="module", params=LAYERS if LONG else ["dropping pubsub"])
+def module_mortals(services: Services, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with started(services, chatsessions=MORTAL, **LAYERS[request.param]) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def mortal_pair(module_mortals: Cluster) -> Cluster:
     """For an owner that dies or stands still, and is missed after some seconds."""
-    return layered(request.param, mortal=True)
+    module_mortals.refresh()
+    return module_mortals
 
 
-@pytest.fixture(params=LAYERS if LONG else ["dropping pubsub", "core"])
-def either(layered: Layered, request: pytest.FixtureRequest) -> Cluster:
-    """For what is to be known of both layers every day."""
-    return layered(request.param)
+#: For what is to be known of both layers every day.
+on_both_layers = pytest.mark.parametrize(
+    "module_pair", list(LAYERS) if LONG else ["dropping pubsub", "core"], indirect=True
+)
 
 
 async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab, int]:
@@ -93,11 +90,12 @@ async def comes_as_it_is_made(tab: Tab, n: int, cluster: Cluster) -> bool:
     return True
 
 
-async def test_a_stream_goes_on_by_another_worker(either: Cluster, play: Play) -> None:
-    scenario = play(either)
+@on_both_layers
+async def test_a_stream_goes_on_by_another_worker(pair: Cluster, play: Play) -> None:
+    scenario = play(pair)
     for pause in (0.1, 0.4, 1.2):  # for a machine that is busy with other things
         tab, n = await busy_elsewhere(scenario, "stream", {"count": 60, "pause": pause})
-        if await comes_as_it_is_made(tab, n, either):
+        if await comes_as_it_is_made(tab, n, pair):
             break
     else:
         pytest.fail("it comes at its end")
@@ -106,14 +104,15 @@ async def test_a_stream_goes_on_by_another_worker(either: Cluster, play: Play) -
     assert last["content"].split() == [str(number) for number in range(60)]
     assert last["streaming"] is False
     # The session moves to the worker with the connection.
-    await until(lambda: either.owns(tab.session) == "b", what="it does not move")
+    await until(lambda: pair.owns(tab.session) == "b", what="it does not move")
     assert await scenario.outcome(tab, await tab.message()) == "done"
     await scenario.finish()
 
 
+@on_both_layers
 @pytest.mark.seeds(SEEDS, everyday=4)
-async def test_a_stop_by_another_worker_takes_effect(either: Cluster, play: Play) -> None:
-    scenario = play(either)
+async def test_a_stop_by_another_worker_takes_effect(pair: Cluster, play: Play) -> None:
+    scenario = play(pair)
     for _ in range(8 if LONG else 2):  # so often, with all seeds, that some of it is lost
         tab, n = await busy_elsewhere(scenario, "slow", 30)
         await tab.stop()  # of what would go on for half a minute
@@ -245,15 +244,16 @@ async def test_what_listens_to_the_layer_is_cut_off(pair: Cluster, play: Play) -
     await scenario.finish()
 
 
+@on_both_layers
 async def test_somebody_outside_reaches_the_session_wherever_it_is(
-    either: Cluster, play: Play
+    pair: Cluster, play: Play
 ) -> None:
     """A process of its own: the session is idle, then busy, then nobody's."""
-    scenario = play(either)
-    tab = await scenario.tab(pick=lambda: either.doors[0]).begun()
+    scenario = play(pair)
+    tab = await scenario.tab(pick=lambda: pair.doors[0]).begun()
     session = tab.session
     assert session is not None
-    with either.workers[1].beside("tests.faults.cluster.outside", session) as ask:
+    with pair.workers[1].beside("tests.faults.cluster.outside", session) as ask:
 
         async def outside(*steps: str) -> None:
             for step in steps:
@@ -265,13 +265,13 @@ async def test_somebody_outside_reaches_the_session_wherever_it_is(
         await outside("emit news 2", "count outside")
         await scenario.outcome(tab, n)
         await tab.stay_away()
-        await until(lambda: either.owns(session) is None, what="somebody holds it")
+        await until(lambda: pair.owns(session) is None, what="somebody holds it")
         await outside("emit news 3", "count outside")
         tab.come_back()
         await tab.until(lambda: len(tab.got("event", name="news")) == 3)
         assert [note.frame["data"] for note in tab.got("event", name="news")] == [1, 2, 3]
         await scenario.rest()
-        assert either.books.stored(session).state["outside"] == 4
+        assert pair.books.stored(session).state["outside"] == 4
         await scenario.check()
         await outside("end app")
         await tab.until(lambda: tab.over is not None)
@@ -279,12 +279,12 @@ async def test_somebody_outside_reaches_the_session_wherever_it_is(
         assert tab.got("ended", reason="app")
         assert await asyncio.to_thread(ask, "emit news 4") != "ok"
     await scenario.leave()
-    assert either.books.effects(session).count((0, "end")) == 1
+    assert pair.books.effects(session).count((0, "end")) == 1
 
 
-async def test_what_a_session_keeps_open_moves_with_it(layered: Layered, play: Play) -> None:
+@pytest.mark.parametrize("module_pair", ["core"], indirect=True)  # which loses nothing
+async def test_what_a_session_keeps_open_moves_with_it(pair: Cluster, play: Play) -> None:
     """Each worker opens it, uses it and closes it, whether the session was busy or idle."""
-    pair = layered("core")  # which loses nothing: no worker that lives is given up
     scenario = play(pair)
     first, then = pair.workers
     goes_to = first

@@ -21,8 +21,9 @@ from tests.server.harness import ROOT
 from tests.support.ports import free_port
 
 from .long_run import LONG
-from .rig import Cluster, until
+from .rig import STEADY, Cluster, started, until
 from .scenario import Scenario
+from .services import Services
 from .tab import PATIENCE, Tab
 
 pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
@@ -33,15 +34,17 @@ CALLS = 40
 
 
 @pytest.fixture(scope="module", params=["pubsub", "core"])
-def shared(request: pytest.FixtureRequest, module_clusters: Callable[..., Cluster]) -> Cluster:
-    return module_clusters(kinds=("uvicorn",), layer=request.param)
+def module_server(services: Services, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    options = {"kinds": ("uvicorn",), "layer": request.param}
+    with started(services, chatsessions=STEADY, **options) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def server(shared: Cluster) -> Cluster:
-    """A uvicorn for the websockets."""
-    shared.refresh()
-    return shared
+def server(module_server: Cluster) -> Cluster:
+    """A uvicorn for the websockets; who calls from outside does not take it for dead."""
+    module_server.refresh()
+    return module_server
 
 
 @pytest.fixture

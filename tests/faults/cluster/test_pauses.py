@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,8 +12,9 @@ from tests.faults.points import arm
 from .books import Write
 from .long_run import LONG
 from .process import WorkerProcess
-from .rig import Cluster, until
+from .rig import Cluster, started, until
 from .scenario import Scenario
+from .services import Services
 from .tab import Tab
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -21,15 +22,16 @@ Play = Callable[..., Scenario]
 
 
 @pytest.fixture(scope="module")
-def patient_cluster(module_clusters: Callable[..., Cluster]) -> Cluster:
-    return module_clusters(chatsessions={"HEARTBEAT": 25})
+def module_patient(services: Services) -> Iterator[Cluster]:
+    with started(services, chatsessions={"HEARTBEAT": 25}) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def patient(patient_cluster: Cluster) -> Cluster:
+def patient(module_patient: Cluster) -> Cluster:
     """Workers whose clients wait for them to wake up."""
-    patient_cluster.refresh()
-    return patient_cluster
+    module_patient.refresh()
+    return module_patient
 
 
 async def on_worker(scenario: Scenario, name: str) -> Tab:

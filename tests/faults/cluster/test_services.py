@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from .long_run import LONG, SEEDS
-from .rig import Cluster, until
+from .rig import Cluster, started, until
 from .scenario import Scenario
+from .services import Services
 from .talk import talking
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -17,8 +18,9 @@ Play = Callable[..., Scenario]
 
 
 @pytest.fixture(scope="module")
-def module_wired(module_clusters: Callable[..., Cluster]) -> Cluster:
-    return module_clusters(wired=True)
+def module_wired(services: Services) -> Iterator[Cluster]:
+    with started(services, wired=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture

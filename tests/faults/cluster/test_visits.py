@@ -5,42 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from .invariants import violations
 from .long_run import LONG
-from .rig import Cluster, until
+from .rig import STEADY, Cluster, started, until
+from .services import Services
 from .visitor import Visitor
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
-#: A request ends with the way to its owner: in the two seconds of the other scenarios one in some
-#: hundreds of messages is never answered where a fifth is lost, more on a busy machine.
-STEADY = {"WORKER_STALE": 30}
 #: Whole, and losing a fifth of all that is sent.
 LAYERS = {
-    "pubsub": {"layer": "pubsub", "chatsessions": STEADY},
-    "dropping core": {
-        "layer": "dropping core",
-        "cluster": {"losses": {"drop": 0.2}},
-        "chatsessions": STEADY,
-    },
+    "pubsub": {"layer": "pubsub"},
+    "dropping core": {"layer": "dropping core", "cluster": {"losses": {"drop": 0.2}}},
 }
 
 
 @pytest.fixture(scope="module", params=LAYERS if LONG else ["dropping core"])
-def layered(request: pytest.FixtureRequest, module_clusters: Callable[..., Cluster]) -> Cluster:
+def module_pair(services: Services, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     options: dict[str, Any] = LAYERS[request.param]
-    return module_clusters(**options)
+    with started(services, chatsessions=STEADY, **options) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def pair(layered: Cluster) -> Cluster:
-    layered.refresh()
-    return layered
+def pair(module_pair: Cluster) -> Cluster:
+    """
+    The pair of workers, both running, and given up late.
+
+    A request ends with the way to its owner.
+    """
+    module_pair.refresh()
+    return module_pair
 
 
 def visitor_of(cluster: Cluster, seed: int = 1) -> Visitor:
