@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 LOCKED = "OperationalError: database is locked"
 
 
-async def test_a_lock_of_five_seconds_costs_five_seconds(serve: Serve, client_of: ClientOf) -> None:
+async def test_a_lock_of_seconds_costs_these_seconds(serve: Serve, client_of: ClientOf) -> None:
     """Nothing is lost, the order is kept, who emits a lot waits; the log has no traceback."""
     server = serve(chatsessions={"WORKER_HEARTBEAT": 1}, env=HASTY)
     talker, writer = [await client_of(server, "ledger").start() for _ in range(2)]
@@ -46,7 +46,7 @@ async def test_a_lock_of_five_seconds_costs_five_seconds(serve: Serve, client_of
         for _ in range(5):
             await talker.message("hello")
         await writer.event("many", 200)
-        await asyncio.sleep(5)
+        await asyncio.sleep(2)  # and heartbeats
         assert talker.unaccepted.keys() == set(range(1, 6))
         assert talker.of_type("error") == writer.of_type("error") == []
     await talker.settled()
@@ -59,9 +59,8 @@ async def test_a_lock_of_five_seconds_costs_five_seconds(serve: Serve, client_of
 
 
 async def test_a_handler_that_emits_a_lot_waits_for_the_store(
-    serve: Serve, client_of: ClientOf
+    server: FaultServer, client_of: ClientOf
 ) -> None:
-    server = serve()
     client = await client_of(server, "ledger").start()
     await exchange(client)
     arm(server.folder, "delay-before-emit", "0.6")
@@ -115,7 +114,7 @@ async def test_a_lock_beyond_the_timeout_is_told_and_nothing_is_lost(
 async def test_a_client_that_leaves_during_the_lock_finds_everything(
     serve: Serve, client_of: ClientOf
 ) -> None:
-    server = serve(chatsessions={"STORE_TIMEOUT": 0.5}, env=HASTY)
+    server = serve(chatsessions={"STORE_TIMEOUT": 1}, env=HASTY)
     client = await client_of(server, "ledger").start()
     await exchange(client)
     with server.database.locked():
@@ -142,7 +141,7 @@ async def test_a_client_that_leaves_during_the_lock_finds_everything(
 async def test_a_server_that_starts_with_a_locked_database_asks_to_come_back(
     serve: Serve, client_of: ClientOf
 ) -> None:
-    server = serve(env=HASTY)
+    server = serve(chatsessions={"STORE_TIMEOUT": 1}, env=HASTY).restart(how="terminate")
     client = client_of(server, "ledger")
     with server.database.locked():
         await client.connect()
@@ -307,7 +306,7 @@ async def test_a_session_that_another_worker_took_is_closed_here(
 
 
 async def test_many_short_locks_are_not_noticed(serve: Serve, client_of: ClientOf) -> None:
-    server = serve(env=HASTY)
+    server = serve(chatsessions={"WORKER_HEARTBEAT": 1}, env=HASTY)
     clients = [await client_of(server, "ledger").start() for _ in range(3)]
     end = time.monotonic() + 1
     sent = 0

@@ -10,11 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.server.client import Client, assert_whole
-from tests.server.harness import Kind, Server
+from tests.server.harness import Kind, Server, running
 
 from .points import arm, release
 from .support import (
+    APPLICATION,
     HASTY,
+    FaultServer,
     assert_books,
     at_rest,
     come_back,
@@ -115,12 +117,9 @@ async def test_a_quiet_server_ends_at_once(kind: Kind, serve: Serve, client_of: 
     await at_rest(server, client)
 
 
-@both_servers
-async def test_a_signal_that_is_told_twice_is_one(
-    kind: Kind, serve: Serve, client_of: ClientOf
-) -> None:
+async def test_a_signal_that_is_told_twice_is_one(serve: Serve, client_of: ClientOf) -> None:
     """By a service manager to all processes of the service, and by the parent of them to each."""
-    server = serve(kind=kind, chatsessions={"SHUTDOWN_TIMEOUT": 60}, env={"SHUTDOWN_ECHO": "60"})
+    server = serve(chatsessions={"SHUTDOWN_TIMEOUT": 60}, env={"SHUTDOWN_ECHO": "60"})
     client = await client_of(server, "ledger").start()
     arm(server.folder, "hold-flush")
     await client.event("flush")
@@ -175,14 +174,13 @@ async def test_a_sync_handler_does_not_keep_the_process(serve: Serve, client_of:
     await at_rest(server, client)
 
 
-@pytest.mark.parametrize("point", ["load", "count", "before-claim"])
+@pytest.mark.parametrize("point", ["load", "before-claim"])
 async def test_a_client_that_comes_meanwhile_leaves_nothing_behind(
     point: str, serve: Serve, client_of: ClientOf
 ) -> None:
     """Its hello is being worked on when the signal comes."""
     server = serve()
-    cookie = server.login()
-    client = await client_of(server, "ledger", cookie=cookie).start()
+    client = await client_of(server, "ledger").start()
     await exchange(client)
     await client.left(server.database)
     arm(server.folder, f"delay-{point}", "0.5")
@@ -270,7 +268,7 @@ async def test_with_the_database_locked_the_server_gives_up_in_time(
     await at_rest(server, client, expected=("OperationalError: database is locked",))
 
 
-async def test_nothing_is_running_when_a_server_that_served_nobody_stops(serve: Serve) -> None:
-    server = serve()
-    assert server.terminate() in ORDERLY
-    await at_rest(server)
+async def test_nothing_is_running_when_a_server_that_served_nobody_stops() -> None:
+    with running(FaultServer, application=APPLICATION) as server:
+        assert server.terminate() in ORDERLY
+        await at_rest(server)
