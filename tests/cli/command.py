@@ -11,12 +11,12 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from http.cookiejar import CookieJar
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener, urlopen
@@ -57,10 +57,6 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return found | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | dict(extra or {})
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "chatsessions", *arguments]
-
-
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command that ends by itself, in this process."""
     said = [TextIOWrapper(BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2)]
@@ -74,11 +70,18 @@ def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 class Run:
-    """A running ``chatsessions run``."""
+    """A running ``chatsessions run``; ``program`` is the command's name."""
 
-    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[Any] = (sys.executable, "-m", "chatsessions"),
+    ) -> None:
         self.folder = folder
         self.port = free_port()
+        self.program = program
         self.arguments = arguments
         self.env = env
         self.process: subprocess.Popen[bytes] | None = None
@@ -96,7 +99,7 @@ class Run:
     def start(self, *, wait: bool = True) -> Self:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                command("run", *self.arguments, "--headless", "--port", str(self.port)),
+                [*self.program, "run", *self.arguments, "--headless", "--port", str(self.port)],
                 cwd=self.folder,
                 env=environment(self.env),
                 stdin=subprocess.DEVNULL,
