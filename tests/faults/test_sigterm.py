@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.server.client import Client, assert_whole
+from tests.server.client import Client
 from tests.server.harness import Kind, Server, running
 
 from .points import arm, release
@@ -21,7 +21,6 @@ from .support import (
     at_rest,
     come_back,
     counted,
-    effect,
     effects,
     exchange,
     struck,
@@ -174,19 +173,17 @@ async def test_a_sync_handler_does_not_keep_the_process(serve: Serve, client_of:
     await at_rest(server, client)
 
 
-@pytest.mark.parametrize("point", ["load", "before-claim"])
 async def test_a_client_that_comes_meanwhile_leaves_nothing_behind(
-    point: str, serve: Serve, client_of: ClientOf
+    server: FaultServer, client_of: ClientOf
 ) -> None:
     """Its hello is being worked on when the signal comes."""
-    server = serve()
     client = await client_of(server, "ledger").start()
     await exchange(client)
     await client.left(server.database)
-    arm(server.folder, f"delay-{point}", "0.5")
+    arm(server.folder, "delay-before-claim", "0.5")
     await client.connect()
     await client.send({"type": "hello", "session": client.session, "token": client.token})
-    await struck(server, f"delay-{point}")
+    await struck(server, "delay-before-claim")
     server.terminate(wait=False)
     assert await client.closed() is not None
     await stopped(server)
@@ -198,10 +195,9 @@ async def test_a_client_that_comes_meanwhile_leaves_nothing_behind(
 
 
 async def test_a_turn_that_has_not_begun_is_left_to_the_next(
-    serve: Serve, client_of: ClientOf
+    server: FaultServer, client_of: ClientOf
 ) -> None:
     """The event is accepted, the commit that says so is on its way."""
-    server = serve()
     client = await client_of(server, "ledger").start()
     arm(server.folder, "delay-before-accept", "0.5")
     await client.message("late")
@@ -216,27 +212,7 @@ async def test_a_turn_that_has_not_begun_is_left_to_the_next(
     await at_rest(server, client)
 
 
-async def test_the_start_of_a_chat_is_not_lost_on_the_way_down(
-    serve: Serve, client_of: ClientOf
-) -> None:
-    """``on_session_load`` runs when the signal comes, ``on_chat_start`` is behind it."""
-    server = serve()
-    arm(server.folder, "hold-load")
-    client = await client_of(server, "loading").start()
-    server.terminate(wait=False)
-    await client.closed()
-    release(server.folder, "hold-load")
-    await stopped(server)
-    await come_back(client, server)
-    await client.until(lambda frame: frame["type"] == "turn" and frame["turn"] == 0)
-    await effect(client, server, "interrupted 0")
-    assert effects(client, server) == {"interrupted 0": 1}
-    await assert_whole(client, server.database)
-    await at_rest(server, client)
-
-
-async def test_an_end_under_way_is_finished(serve: Serve, client_of: ClientOf) -> None:
-    server = serve()
+async def test_an_end_under_way_is_finished(server: FaultServer, client_of: ClientOf) -> None:
     client = await client_of(server, "ledger").start()
     await exchange(client)
     arm(server.folder, "delay-before-ending", "0.5")
