@@ -26,7 +26,7 @@ SERVERS := $(addprefix tests/,benchmarks browser $(addprefix chainlit/test_,bots
 UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page messages lint types js docs wire pictures python coverage servers cluster others slow postgres matrix faults bench build \
+.PHONY: help demo prepare test page messages lint types js docs wire pictures python coverage servers cluster slow postgres matrix faults bench build \
 	lock clean
 
 help:
@@ -39,13 +39,14 @@ demo: $(DEMO_STAMP)
 prepare: $(DEMO_STAMP)
 	@$(BIN)/python -m demo_project --prepare
 
-test: $(VENV)/.dev
+# What runs in one process goes side by side, and what has three alone.
+test:
+	@$(MAKE) --no-print-directory -j2 --output-sync=target $(VENV)/.dev js
 	@$(BIN)/python -m tests.services
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types js docs
+	@$(MAKE) --no-print-directory -j2 --output-sync=target types lint docs postgres matrix
 	@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory servers
 	@$(MAKE) --no-print-directory cluster
-	@$(MAKE) --no-print-directory -j2 --output-sync=target others
 
 # One environment for both; each part is installed once, and again when its sources change.
 
@@ -60,11 +61,11 @@ $(DEMO_STAMP): pyproject.toml requirements.lock | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(DEMO_EXTRAS)]'
 	@touch $@
 
-# All that is locked, so that pip has nothing to find out; compiled afterwards, by all cores.
+# All that is locked, so that pip has nothing to find out. Who imports a module first compiles it:
+# most are imported by nobody.
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check -r requirements.lock -e .
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some packages bring templates that are no Python
 	@touch $@ $(DEMO_STAMP)
 
 lint: $(VENV)/.dev
@@ -127,17 +128,14 @@ servers: $(VENV)/.dev
 cluster: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "faults and not slow" tests/faults
 
-# All the rest.
-others: postgres matrix
-
 # Those of any kind that take many seconds each; make test leaves them out.
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m slow tests
 
-# What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
-# has all of it.
-ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin_list cached_values clearchatsessions \
-	database files isolation journal limits outside reaper store threads))
+# What has SQL, connections or locks of its own, on a PostgreSQL of the tests' own; the SQL of live
+# sessions is that of all clusters. make postgres ON_POSTGRES=tests/test_*.py has all of it.
+ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin_list clearchatsessions database isolation \
+	journal store threads_views))
 postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 

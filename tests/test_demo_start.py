@@ -6,7 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -68,9 +70,9 @@ def test_a_url_of_postgresql() -> None:
     ],
 )
 def test_what_is_no_url_of_redis_is_said_in_words(url: str) -> None:
-    for make in (redis_cache, lambda url, prefix: redis_layer(url, prefix, "pubsub")):
+    for make in (of_redis, lambda url: redis_cache(url, "demo")):
         with pytest.raises(ImproperlyConfigured, match="REDIS_URL is no URL of Redis") as error:
-            make(url, "demo")
+            make(url)
         assert "redis://127.0.0.1:6379/0" in str(error.value)
         assert PASSWORD not in str(error.value)
 
@@ -86,17 +88,20 @@ def test_a_url_of_redis(url: str) -> None:
         assert layer == {"BACKEND": backend, "CONFIG": {"hosts": [host], "prefix": "demo"}}
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-async def test_a_layer_that_is_idle_goes_on_receiving(kind: str, redis_url: str) -> None:
+async def test_layers_that_are_idle_go_on_receiving(redis_url: str) -> None:
     """With redis-py 8 the core layer's receiving broke off after five seconds."""
-    made = redis_layer(redis_url, uuid4().hex, kind)
-    layer = import_string(made["BACKEND"])(**made["CONFIG"])
-    channel = await layer.new_channel()
-    received = asyncio.create_task(layer.receive(channel))
-    await asyncio.wait([received], timeout=6)
-    await layer.send(channel, {"type": "late"})
-    assert await received == {"type": "late"}
-    await (layer.close_pools() if kind == "core" else layer.flush())
+    layers, received = {}, {}
+    for kind in LAYERS:
+        made = redis_layer(redis_url, uuid4().hex, kind)
+        layers[kind] = layer = import_string(made["BACKEND"])(**made["CONFIG"])
+        channel = await layer.new_channel()
+        received[channel] = asyncio.create_task(layer.receive(channel))
+    await asyncio.wait(received.values(), timeout=6)
+    for layer, (channel, message) in zip(layers.values(), received.items(), strict=True):
+        await layer.send(channel, {"type": "late"})
+        assert await message == {"type": "late"}
+    await layers["core"].close_pools()
+    await layers["pubsub"].flush()
 
 
 def test_there_are_two_layers_to_choose_from() -> None:
@@ -105,17 +110,42 @@ def test_there_are_two_layers_to_choose_from() -> None:
     assert "pubsub, core" in str(error.value)
 
 
+def of_redis(url: str) -> dict[str, Any]:
+    return redis_layer(url, "demo", "pubsub")
+
+
+@pytest.mark.parametrize(
+    ("config", "variable", "module", "package", "extra"),
+    [
+        (postgres, "DATABASE_URL", "psycopg", "psycopg[binary]", "postgres"),
+        (postgres, "DATABASE_URL", "dj_database_url", "dj-database-url", "postgres"),
+        (of_redis, "REDIS_URL", "channels_redis", "channels-redis", "redis"),
+    ],
+)
+def test_a_driver_that_is_missing(
+    config: Callable[[str], dict[str, Any]],
+    variable: str,
+    module: str,
+    package: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImproperlyConfigured) as error:
+        config("postgresql://127.0.0.1/chat" if config is postgres else "redis://127.0.0.1")
+    assert f"{variable} is set, and {package} is not installed" in str(error.value)
+    assert f"pip install 'chatsessions[{extra}]'" in str(error.value)
+
+
 # The process as it is started
 
 
-def start(folder: Path, *options: str, without: str = "", **env: str) -> str:
+def start(folder: Path, *options: str, **env: str) -> str:
     """What ``python -m demo_project`` says on its standard error before it gives up."""
-    blocked = f"sys.modules[{without!r}] = None; " if without else ""
-    code = f"import runpy, sys; {blocked}runpy.run_module('demo_project', run_name='__main__')"
     environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     result = subprocess.run(
-        [sys.executable, "-c", code, *options],
+        [sys.executable, "-m", "demo_project", *options],
         cwd=ROOT,
         env=environment | {"DEMO_DATA": str(folder)} | env,
         capture_output=True,
@@ -127,28 +157,6 @@ def start(folder: Path, *options: str, without: str = "", **env: str) -> str:
     assert "Traceback" not in result.stderr
     assert PASSWORD not in result.stdout + result.stderr
     return result.stderr
-
-
-@pytest.mark.parametrize(
-    ("variable", "url", "module", "package", "extra"),
-    [
-        ("DATABASE_URL", "postgresql://127.0.0.1/chat", "psycopg", "psycopg[binary]", "postgres"),
-        (
-            "DATABASE_URL",
-            "postgresql://127.0.0.1/chat",
-            "dj_database_url",
-            "dj-database-url",
-            "postgres",
-        ),
-        ("REDIS_URL", "redis://127.0.0.1", "channels_redis", "channels-redis", "redis"),
-    ],
-)
-def test_a_driver_that_is_missing(
-    tmp_path: Path, variable: str, url: str, module: str, package: str, extra: str
-) -> None:
-    said = start(tmp_path, "--prepare", without=module, **{variable: url})
-    assert f"{variable} is set, and {package} is not installed" in said
-    assert f"pip install 'chatsessions[{extra}]'" in said
 
 
 def test_a_postgresql_that_is_not_there(tmp_path: Path) -> None:

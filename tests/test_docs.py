@@ -32,6 +32,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlencode
@@ -45,6 +46,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_out
 from django.core.cache import cache
+from django.core.management import call_command, load_command_class
 from django.dispatch import Signal
 from django.test import AsyncClient, RequestFactory, override_settings
 from django.urls import path
@@ -370,33 +372,6 @@ def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> Non
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The tutorial's project, as far as its page goes."""
-    project = Project(tmp_path_factory.mktemp("tutorial"))
-    project.follow("tutorial")
-    return project
-
-
-@pytest.fixture(scope="module")
-def readme(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Somebody's project, to which the README's steps were added."""
-    project = Project(tmp_path_factory.mktemp("readme"))
-    project.python("-m", "django", "startproject", "mysite", ".")
-    project.follow("README", before="make ")
-    return project
-
-
-@pytest.fixture(scope="module")
-def own_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Somebody's project, to which the steps of its page were added."""
-    project = Project(tmp_path_factory.mktemp("project"))
-    project.python("-m", "django", "startproject", "mysite", ".")
-    headings = ("Your own project", "What `get_chat_application()` is", "A page of your own")
-    project.follow("project", sections=headings)
-    return project
-
-
 # Talking to a server
 
 
@@ -437,8 +412,10 @@ class Browser:
 
 
 @pytest.mark.server
-async def test_the_tutorial(tutorial: Project) -> None:
-    """The counter of the tutorial does what the page says that one will see."""
+async def test_the_tutorial(tmp_path: Path) -> None:
+    """Its counter does what the page says that one will see, and speaks the protocol."""
+    tutorial = Project(tmp_path)
+    tutorial.follow("tutorial")
     greeting, third = (
         block.code.strip() for block in blocks("tutorial") if block.language == "text"
     )
@@ -484,7 +461,22 @@ async def test_the_tutorial(tutorial: Project) -> None:
             assert tab.resumed
             assert await answer_to(tab, "more") == f"You have sent {count} message(s)!"
             await tab.close()
+            if count == 5:
+                await _small_client_talks(address)
     assert tab.problems == []
+
+
+async def _small_client_talks(address: str) -> None:
+    """That of the protocol's page."""
+    talk = page_module("protocol").talk
+    url, origin = f"ws://{address}/ws/counter/", f"http://{address}"
+    async with asyncio.timeout(PATIENCE):
+        said, (session, token) = await talk(url, origin, "one", "two")
+    with pytest.raises(InvalidStatus, match="403"):
+        await talk(url, "https://elsewhere.example", "one")
+    assert said[-1] == "You have sent 2 message(s)!"
+    assert UUID(session)
+    assert token
 
 
 async def _shell_shows(project: Project) -> None:
@@ -496,13 +488,28 @@ async def _shell_shows(project: Project) -> None:
     assert printed.splitlines()[-1] == session.splitlines()[-1]
 
 
+#: What nobody is told of on a page, in one process.
+CHECKS = """
+import os, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+django.setup()
+from django.core.management import call_command
+call_command("check", tags=["chatsessions"])
+call_command("makemigrations", check=True, dry_run=True)
+"""
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("page", ["README", pytest.param("project", marks=pytest.mark.slow)])
-async def test_the_steps_into_a_project(page: str, readme: Project, own_project: Project) -> None:
+async def test_the_steps_into_a_project(page: str, tmp_path: Path) -> None:
     """With the three steps a project has the counter, and nothing to complain of."""
-    project = {"README": readme, "project": own_project}[page]
-    assert "no issues" in project.run("python manage.py check --tag chatsessions")
-    assert "No changes" in project.python("manage.py", "makemigrations", "--check", "--dry-run")
+    project = Project(tmp_path)
+    project.python("-m", "django", "startproject", "mysite", ".")
+    headings = ("Your own project", "What `get_chat_application()` is", "A page of your own")
+    project.follow(page, before="make ", sections=headings if page == "project" else ())
+    said = project.python("-c", CHECKS)
+    assert "no issues" in said
+    assert "No changes" in said
     with project.served() as address:
         browser = Browser(address)
         shown = await browser.get("/")
@@ -587,20 +594,6 @@ def test_live_server_tests_in_a_row_refuse_nobody(tested: Project) -> None:
     assert "Ran 3 tests" in tested.run("python manage.py test", patience=6 * PATIENCE)
 
 
-@pytest.mark.server
-async def test_the_small_client_of_the_protocol(tutorial: Project) -> None:
-    talk = page_module("protocol").talk
-    with tutorial.served() as address:
-        url, origin = f"ws://{address}/ws/counter/", f"http://{address}"
-        async with asyncio.timeout(PATIENCE):
-            said, (session, token) = await talk(url, origin, "one", "two")
-        with pytest.raises(InvalidStatus, match="403"):
-            await talk(url, "https://elsewhere.example", "one")
-    assert said[-1] == "You have sent 2 message(s)!"
-    assert UUID(session)
-    assert token
-
-
 #: What the page about jobs says of Django 5.2.
 TASKS_BEFORE_DJANGO_6 = {
     "from django.tasks": "from django_tasks",
@@ -639,18 +632,21 @@ async def test_a_job_in_another_process_answers_into_the_tab(
             await tab.said("Report 2 is in the queue.")
 
 
-@pytest.mark.server
-def test_the_command_of_the_admin_page(tutorial: Project) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_the_command_of_the_admin_page() -> None:
     [commands] = [
-        re.findall(r"^\$ (.+)$", block.code, re.MULTILINE)
+        re.findall(r"^\$ python manage.py clearchatsessions(.*)$", block.code, re.MULTILINE)
         for block in blocks("admin")
         if "clearchatsessions" in block.code
     ]
-    printed = [tutorial.run(command) for command in commands]
-    assert [text.split()[0] for text in printed] == ["Would", "Ended"]
-    usage = tutorial.run("python manage.py clearchatsessions --help")
+    printed = []
+    for options in commands:
+        call_command("clearchatsessions", *options.split(), stdout=(out := StringIO()))
+        printed.append(out.getvalue().split()[0])
+    assert printed == ["Would", "Ended"]
+    usage = load_command_class("chatsessions", "clearchatsessions").create_parser("", "")
     for option, _meaning in table("admin", "## clearchatsessions"):
-        assert code_spans(option)[0] in usage
+        assert code_spans(option)[0] in usage.format_help()
 
 
 def test_the_readme_and_the_first_page_have_one_bot() -> None:

@@ -100,7 +100,7 @@ def test_every_counter_counts_and_is_measured(bench: Bench, server: str) -> None
 
 
 @pytest.mark.server
-def test_as_many_messages_as_are_wanted(bench: Bench) -> None:
+def test_as_many_messages_as_are_wanted_until_the_server_goes_away(bench: Bench) -> None:
     with bench.contenders("uvicorn", [BARE, DEFAULT], 4) as contenders:
         for contender in contenders.values():
             before = [client.sent for client in contender.crowd.clients]
@@ -109,12 +109,15 @@ def test_as_many_messages_as_are_wanted(bench: Bench) -> None:
             figures = paced(bench, contender)
             assert sum(client.sent for client in contender.crowd.clients) == sum(before) + 30
             assert figures["per_second"] < 1.2 * TINY.rate
+        bare = contenders[BARE.name]
+        bare.process.stop()
+        with pytest.raises(BenchmarkError, match="connection"):
+            bare.crowd.one_each()
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("server", SERVERS)
-def test_clients_come_back_to_their_sessions(bench: Bench, server: str) -> None:
-    with network() as wires, bench.contender(wires, server, HOARD) as contender:
+def test_clients_come_back_to_their_sessions(bench: Bench) -> None:
+    with network() as wires, bench.contender(wires, "uvicorn", HOARD) as contender:
         crowd = contender.crowd
         crowd.connect(2)
         crowd.command("chatter", {"entries": 100})
@@ -159,15 +162,6 @@ def test_a_part_measures_all_that_its_table_shows(bench: Bench, name: str) -> No
     for record in records:
         assert record.rounds
         assert all(wanted <= figures.keys() for figures in record.rounds), record
-
-
-@pytest.mark.server
-def test_a_server_that_goes_away_is_an_error_with_words(bench: Bench) -> None:
-    with network() as wires, bench.contender(wires, "uvicorn", BARE) as contender:
-        contender.crowd.connect(2)
-        contender.process.stop()
-        with pytest.raises(BenchmarkError, match="connection"):
-            contender.crowd.one_each()
 
 
 @pytest.mark.server

@@ -31,3 +31,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         yield run.start()
     finally:
         run.discard()
+
+
+@pytest.fixture(scope="session")
+def password(served: Run) -> str:
+    """The administrator's, which is printed at the first start alone."""
+    return served.password

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-from http.cookiejar import CookieJar
-from pathlib import Path
-from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.request import build_opener
 
 import pytest
 
 from tests.cli.command import PATIENCE, Run
 
-from .conftest import BOTS
 from .conversation import Tab
 
 pytestmark = pytest.mark.server
@@ -118,21 +113,8 @@ async def test_profiles_and_settings_of_every_kind(served: Run) -> None:
         await tab.said("Large: b, 1", PATIENCE)
 
 
-def log_in(run: Run) -> str:
-    """The cookie of the administrator."""
-    jar = CookieJar()
-    browser = build_opener(HTTPCookieProcessor(jar))
-    address = f"{run.origin}/admin/login/?next=/admin/"
-    browser.addheaders = [("Referer", address)]
-    browser.open(address).read()
-    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
-    form = {"username": "admin", "password": run.password, "csrfmiddlewaretoken": token}
-    browser.open(address, urlencode(form).encode()).read()
-    return next(f"sessionid={cookie.value}" for cookie in jar if cookie.name == "sessionid")
-
-
-async def test_a_conversation_is_continued_with_what_was_said(served: Run) -> None:
-    cookie = await asyncio.to_thread(log_in, served)
+async def test_a_conversation_is_continued_with_what_was_said(served: Run, password: str) -> None:
+    cookie, _ = await asyncio.to_thread(served.log_in, password)
     async with Tab.at(served, "resume", cookie=cookie) as tab:
         await tab.start()
         await tab.said("Hello admin", PATIENCE)
@@ -307,31 +289,25 @@ async def test_handlers_of_an_imported_module_count(served: Run) -> None:
         await tab.said("A hint from elsewhere", PATIENCE)
 
 
-async def test_a_kill_in_mid_turn_loses_the_turn_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("agent.py", "fake_llm.py"):
-        shutil.copy(BOTS / name, tmp_path)
-    served = Run(tmp_path, "agent.py")
-    try:
-        served.start()
-        async with Tab.at(served, "agent") as tab:
-            await tab.start()
-            assert await tab.answers("Hello") == ["This is your message 1. The first was: Hello "]
-            since = tab.here
-            await tab.message("wait")
-            await tab.until({"type": "token"}, PATIENCE, since=since)
-            served.kill()
-            await tab.closed(PATIENCE)
-            seen = tab.contents[:2]
-            served.start()
-            await tab.resume()
-            assert (await tab.entry("error"))["code"] == "interrupted"
-            # The agent was in memory only: it is built again, by on_chat_start.
-            said = await tab.answers("Are you there?")
-            assert said == ["This is your message 1. The first was: Are you there? "]
-            assert tab.contents[:2] == seen == [*seen[:1], "I begin"]
-            assert tab.problems == []
-    finally:
-        served.discard()
+@pytest.mark.usefixtures("password")
+async def test_a_kill_in_mid_turn_loses_the_turn_and_nothing_else(served: Run) -> None:
+    async with Tab.at(served, "agent") as tab:
+        await tab.start()
+        assert await tab.answers("Hello") == ["This is your message 1. The first was: Hello "]
+        since = tab.here
+        await tab.message("wait")
+        await tab.until({"type": "token"}, PATIENCE, since=since)
+        await asyncio.to_thread(served.kill)
+        await tab.closed(PATIENCE)
+        seen = tab.contents[:2]
+        await asyncio.to_thread(served.start)
+        await tab.resume()
+        assert (await tab.entry("error"))["code"] == "interrupted"
+        # The agent was in memory only: it is built again, by on_chat_start.
+        said = await tab.answers("Are you there?")
+        assert said == ["This is your message 1. The first was: Are you there? "]
+        assert tab.contents[:2] == seen == [*seen[:1], "I begin"]
+        assert tab.problems == []
 
 
 async def test_the_parts_of_chainlit_are_there(served: Run) -> None:

@@ -11,12 +11,17 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from http.cookiejar import CookieJar
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener, urlopen
 
+from chatsessions.cli.main import main
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,32 +57,31 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return found | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | dict(extra or {})
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "chatsessions", *arguments]
-
-
-def call(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself, in this process."""
+    said = [TextIOWrapper(BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2)]
+    with chdir(cwd), redirect_stdout(said[0]), redirect_stderr(said[1]):
+        try:
+            code = main(arguments)
+        except SystemExit as exit_:  # argparse's own
+            code = int(exit_.code or 0)
+    out, err = (one.buffer.getvalue().decode() for one in said)  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 class Run:
-    """A running ``chatsessions run``."""
+    """A running ``chatsessions run``; ``program`` is the command's name."""
 
-    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[Any] = (sys.executable, "-m", "chatsessions"),
+    ) -> None:
         self.folder = folder
         self.port = free_port()
+        self.program = program
         self.arguments = arguments
         self.env = env
         self.process: subprocess.Popen[bytes] | None = None
@@ -95,7 +99,7 @@ class Run:
     def start(self, *, wait: bool = True) -> Self:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                command("run", *self.arguments, "--headless", "--port", str(self.port)),
+                [*self.program, "run", *self.arguments, "--headless", "--port", str(self.port)],
                 cwd=self.folder,
                 env=environment(self.env),
                 stdin=subprocess.DEVNULL,
@@ -167,3 +171,17 @@ class Run:
         found = re.search(r"as admin with the password (\S+)", self.terminal())
         assert found is not None, self.terminal()
         return found[1]
+
+    def log_in(self, password: str) -> tuple[str, str]:
+        """Log in as the administrator; the cookie, and the page that comes then."""
+        jar = CookieJar()
+        browser = build_opener(HTTPCookieProcessor(jar), HTTPSHandler(context=self.trusted))
+        address = f"{self.origin}/admin/login/?next=/admin/"
+        browser.addheaders = [("Referer", address)]
+        browser.open(address).read()
+        cookies = {cookie.name: cookie.value for cookie in jar}
+        form = {"username": "admin", "password": password}
+        form["csrfmiddlewaretoken"] = str(cookies["csrftoken"])
+        page: str = browser.open(address, urlencode(form).encode()).read().decode()
+        cookies = {cookie.name: cookie.value for cookie in jar}
+        return f"sessionid={cookies.get('sessionid')}", page

@@ -1,4 +1,4 @@
-"""Commands that end with their test."""
+"""Commands that end with their test, and one that all tests share."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def run(counter: Path) -> Iterator[Callable[..., Run]]:
             return found.start(wait=wait)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """``chatsessions run counter_bot.py``, for tests that change nothing of it."""
+    folder = tmp_path_factory.mktemp("counter")
+    (folder / "counter_bot.py").write_text(COUNTER)
+    found = Run(folder, "counter_bot.py")
+    try:
+        yield found.start()
+    finally:
+        found.discard()

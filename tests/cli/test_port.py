@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .command import call, command, environment
+from .command import call
 
 #: Imports as they are written, and as they are to be.
 IMPORTS = {
@@ -115,16 +115,11 @@ def test_a_diff_can_be_applied_and_nothing_is_written(tmp_path: Path) -> None:
     old = text.encode()
     bot = tmp_path / "bot.py"
     bot.write_bytes(old)
-    result = subprocess.run(
-        command("port", "--diff", "bot.py"),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        check=True,
-    )
+    result = call("port", "--diff", "bot.py", cwd=tmp_path)
     assert bot.read_bytes() == old
-    assert result.stderr == b"bot.py: 2 imports to rewrite.\n"
-    subprocess.run(["git", "apply", "-p0", "-"], cwd=tmp_path, input=result.stdout, check=True)
+    assert result.stderr == "bot.py: 2 imports to rewrite.\n"
+    diff = result.stdout.encode()
+    subprocess.run(["git", "apply", "-p0", "-"], cwd=tmp_path, input=diff, check=True)
     assert bot.read_bytes() == old.replace(b"chainlit", b"chatsessions.chainlit")
 
 

@@ -17,10 +17,9 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 
 def test_the_chat_keeps_away_from_the_edges_of_a_wide_window(
-    run: Callable[..., Run],
+    served: Run,
     browser: Browser,  # noqa: F811
 ) -> None:
-    served = run("counter_bot.py", "--no-admin")
     tab = browser.new_page(viewport={"width": 1100, "height": 700})
     tab.goto(f"{served.origin}/")
     box = tab.locator("chat-session").bounding_box()

@@ -51,10 +51,8 @@ async def start() -> None:
 async def handle(_message: Message) -> None:
     n = turn_number()
     note_effect(n)
-    strike("handler")
     await count(n)
     await context.emitter.flush()
-    strike("flushed")
 
 
 @ledger.on_interrupted
@@ -145,24 +143,4 @@ async def state_lost() -> None:
     await context.emitter.emit("state_lost", context.session.state_lost)
 
 
-#: Its start waits for something else first, which a test may hold up.
-loading = Chat("loading")
-
-
-@loading.on_session_load
-async def load() -> None:
-    await hold("load")
-
-
-@loading.on_chat_start
-async def start_loaded() -> None:
-    note_effect("start")
-    await Message("ready").send()
-
-
-@loading.on_interrupted
-async def loading_interrupted(turn: InterruptedTurn) -> None:
-    note_effect(f"interrupted {turn.turn}")
-
-
-CHATS = (ledger, loading)
+CHATS = (ledger,)

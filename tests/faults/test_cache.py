@@ -11,8 +11,8 @@ import pytest
 from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
 
-from .points import arm, release
-from .support import HASTY, assert_books, at_peace, at_rest, come_back, died, exchange, outcomes
+from .points import arm
+from .support import HASTY, assert_books, at_rest, come_back, died, exchange
 
 Serve = Callable[..., Server]
 ClientOf = Callable[..., Client]
@@ -25,8 +25,8 @@ def switch(server: Server, *, on: bool) -> None:
     path.unlink() if on else path.touch()
 
 
-def with_cache(store: str, **chatsessions: Any) -> dict[str, Any]:
-    return {"env": HASTY, "chatsessions": {"USER_SESSION_STORE": store} | chatsessions}
+def with_cache(store: str) -> dict[str, Any]:
+    return {"env": HASTY, "chatsessions": {"USER_SESSION_STORE": store}}
 
 
 async def count_of(client: Client, server: Server) -> int:
@@ -77,28 +77,6 @@ async def test_where_only_the_cache_has_it_a_failure_is_waited_for(
     await come_back(client, server)
     assert await count_of(client, server) == 4
     await assert_whole(client, server.database)
-    await at_rest(server, client)
-
-
-async def test_a_cache_that_fails_for_too_long_is_told(serve: Serve, client_of: ClientOf) -> None:
-    server = serve(**with_cache("cache", STORE_TIMEOUT=0.5))
-    client = await client_of(server, "ledger").start()
-    arm(server.folder, "hold-flush")
-    await client.event("flush")
-    await client.until({"type": "turn", "turn": 1, "status": "running"})
-    switch(server, on=False)
-    release(server.folder, "hold-flush")
-    await asyncio.sleep(0.9)
-    await client.message("refused")
-    error = await client.until({"type": "error", "n": 2})
-    assert error["code"] == "storage_unavailable"
-    switch(server, on=True)
-    await client.until({"type": "event", "name": "unavailable"})
-    await client.resend()
-    await at_peace(client, server)
-    assert await count_of(client, server) == 3
-    await assert_whole(client, server.database)
-    assert outcomes(client, server) == dict.fromkeys((1, 2, 3), "done")
     await at_rest(server, client)
 
 

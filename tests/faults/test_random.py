@@ -19,7 +19,7 @@ ClientOf = Callable[..., Client]
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
-KILLS = 4
+KILLS = 2
 CLIENTS = 3
 
 

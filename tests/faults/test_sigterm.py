@@ -9,17 +9,18 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.server.client import Client, assert_whole
-from tests.server.harness import Kind, Server
+from tests.server.client import Client
+from tests.server.harness import Kind, Server, running
 
 from .points import arm, release
 from .support import (
+    APPLICATION,
     HASTY,
+    FaultServer,
     assert_books,
     at_rest,
     come_back,
     counted,
-    effect,
     effects,
     exchange,
     struck,
@@ -115,12 +116,9 @@ async def test_a_quiet_server_ends_at_once(kind: Kind, serve: Serve, client_of: 
     await at_rest(server, client)
 
 
-@both_servers
-async def test_a_signal_that_is_told_twice_is_one(
-    kind: Kind, serve: Serve, client_of: ClientOf
-) -> None:
+async def test_a_signal_that_is_told_twice_is_one(serve: Serve, client_of: ClientOf) -> None:
     """By a service manager to all processes of the service, and by the parent of them to each."""
-    server = serve(kind=kind, chatsessions={"SHUTDOWN_TIMEOUT": 60}, env={"SHUTDOWN_ECHO": "60"})
+    server = serve(chatsessions={"SHUTDOWN_TIMEOUT": 60}, env={"SHUTDOWN_ECHO": "60"})
     client = await client_of(server, "ledger").start()
     arm(server.folder, "hold-flush")
     await client.event("flush")
@@ -175,20 +173,17 @@ async def test_a_sync_handler_does_not_keep_the_process(serve: Serve, client_of:
     await at_rest(server, client)
 
 
-@pytest.mark.parametrize("point", ["load", "count", "before-claim"])
 async def test_a_client_that_comes_meanwhile_leaves_nothing_behind(
-    point: str, serve: Serve, client_of: ClientOf
+    server: FaultServer, client_of: ClientOf
 ) -> None:
     """Its hello is being worked on when the signal comes."""
-    server = serve()
-    cookie = server.login()
-    client = await client_of(server, "ledger", cookie=cookie).start()
+    client = await client_of(server, "ledger").start()
     await exchange(client)
     await client.left(server.database)
-    arm(server.folder, f"delay-{point}", "0.5")
+    arm(server.folder, "delay-before-claim", "0.5")
     await client.connect()
     await client.send({"type": "hello", "session": client.session, "token": client.token})
-    await struck(server, f"delay-{point}")
+    await struck(server, "delay-before-claim")
     server.terminate(wait=False)
     assert await client.closed() is not None
     await stopped(server)
@@ -200,10 +195,9 @@ async def test_a_client_that_comes_meanwhile_leaves_nothing_behind(
 
 
 async def test_a_turn_that_has_not_begun_is_left_to_the_next(
-    serve: Serve, client_of: ClientOf
+    server: FaultServer, client_of: ClientOf
 ) -> None:
     """The event is accepted, the commit that says so is on its way."""
-    server = serve()
     client = await client_of(server, "ledger").start()
     arm(server.folder, "delay-before-accept", "0.5")
     await client.message("late")
@@ -218,27 +212,7 @@ async def test_a_turn_that_has_not_begun_is_left_to_the_next(
     await at_rest(server, client)
 
 
-async def test_the_start_of_a_chat_is_not_lost_on_the_way_down(
-    serve: Serve, client_of: ClientOf
-) -> None:
-    """``on_session_load`` runs when the signal comes, ``on_chat_start`` is behind it."""
-    server = serve()
-    arm(server.folder, "hold-load")
-    client = await client_of(server, "loading").start()
-    server.terminate(wait=False)
-    await client.closed()
-    release(server.folder, "hold-load")
-    await stopped(server)
-    await come_back(client, server)
-    await client.until(lambda frame: frame["type"] == "turn" and frame["turn"] == 0)
-    await effect(client, server, "interrupted 0")
-    assert effects(client, server) == {"interrupted 0": 1}
-    await assert_whole(client, server.database)
-    await at_rest(server, client)
-
-
-async def test_an_end_under_way_is_finished(serve: Serve, client_of: ClientOf) -> None:
-    server = serve()
+async def test_an_end_under_way_is_finished(server: FaultServer, client_of: ClientOf) -> None:
     client = await client_of(server, "ledger").start()
     await exchange(client)
     arm(server.folder, "delay-before-ending", "0.5")
@@ -270,7 +244,7 @@ async def test_with_the_database_locked_the_server_gives_up_in_time(
     await at_rest(server, client, expected=("OperationalError: database is locked",))
 
 
-async def test_nothing_is_running_when_a_server_that_served_nobody_stops(serve: Serve) -> None:
-    server = serve()
-    assert server.terminate() in ORDERLY
-    await at_rest(server)
+async def test_nothing_is_running_when_a_server_that_served_nobody_stops() -> None:
+    with running(FaultServer, application=APPLICATION) as server:
+        assert server.terminate() in ORDERLY
+        await at_rest(server)

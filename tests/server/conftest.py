@@ -1,15 +1,32 @@
-"""Servers for the tests: one per module and set of settings, or one of a test's own."""
+"""Servers that all tests share, and the clients that leave with their test."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from .client import Client
-from .harness import Server, add_server_logs, running
+from .harness import Server, add_server_logs, shared
+
+MIB = 1024 * 1024
+#: What one test or another relies on, and no other notices.
+COMMON = {
+    "MAX_FILE_BYTES": 2 * MIB,
+    "NEW_SESSIONS_PER_MINUTE": 100_000,
+    "REVALIDATE_SECONDS": 3600,
+    "STOP_TIMEOUT": 90,
+}
+#: Little time, and little room.
+TIGHT = {
+    "EVENTS_PER_SECOND": 1000,
+    "MAX_LOG_ENTRIES": 40,
+    "MAX_SESSIONS_PER_USER": 2,
+    "STOP_TIMEOUT": 0.6,
+}
+
+Servers = Callable[..., Server]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,18 +36,29 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A daphne with the default settings, shared by a module's tests."""
-    with running() as found:
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """``servers(kind=…, chatsessions={…})``: a server that all tests with these options share."""
+    with shared(Server) as found:
         yield found
 
 
 @pytest.fixture
-def start_server() -> Iterator[Callable[..., Server]]:
-    """Starts servers of a test's own: ``start_server(kind=…, chatsessions={…})``."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(running(**options))
+def server(servers: Servers) -> Server:
+    """The daphne of most tests. It may be killed: the next test starts it again."""
+    return servers(kind="daphne", chatsessions=COMMON)
+
+
+@pytest.fixture(params=["daphne", "uvicorn"])
+def either(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """Two kinds of servers, for what depends on that."""
+    return servers(kind=request.param, chatsessions=COMMON)
+
+
+@pytest.fixture
+def tight(servers: Servers) -> Server:
+    """A daphne where little is allowed."""
+    return servers(kind="daphne", chatsessions=TIGHT)
 
 
 @pytest.fixture

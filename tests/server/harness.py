@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -38,6 +38,8 @@ UVICORN = {
     "uvicorn": ("--loop", "asyncio", "--http", "h11"),
     "uvicorn-standard": ("--loop", "uvloop", "--http", "httptools"),
 }
+
+S = TypeVar("S", bound="Server")
 
 #: Servers that a test may have talked to; their logs go into the report of one that fails.
 started: list[Server] = []
@@ -65,7 +67,8 @@ class Server:
 
     ``chatsessions`` overrides keys of ``CHATSESSIONS``, ``settings`` whole Django settings (both
     as JSON), ``env`` adds environment variables, ``arguments`` go to the server's command.
-    ``restart()`` keeps data and port.
+    ``restart()`` keeps data and port. A server of several tests is told by ``begin()`` that another
+    one begins.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Server:
         self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.database = Database(folder / "demo.sqlite3")
+        #: How many bytes of its log are those of earlier tests.
+        self._seen = 0
 
     def __repr__(self) -> str:
         return f"<Server {self.kind} on {self.port}, pid {self.process and self.process.pid}>"
@@ -125,6 +130,11 @@ class Server:
             check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr
+
+    def begin(self) -> Self:
+        """A test begins: start, if another one has ended it, and forget what the log says."""
+        self._seen = self._log_path.stat().st_size if self._log_path.exists() else 0
+        return self if self.is_running else self.start()
 
     def start(self, *, wait: bool = True) -> Self:
         """Start, and wait until connections are accepted."""
@@ -237,8 +247,10 @@ class Server:
         return self.folder / "server.log"
 
     def log(self) -> str:
-        """All that this server and those before its restarts have written."""
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        """What this server, and those before its restarts, have written since the test began."""
+        if not self._log_path.exists():
+            return ""
+        return self._log_path.read_bytes()[self._seen :].decode(errors="replace")
 
     # Logged-in users
 
@@ -277,14 +289,32 @@ def _environment(
 
 
 @contextmanager
-def running(**options: Any) -> Iterator[Server]:
+def running(cls: type[S] = Server, **options: Any) -> Iterator[S]:  # type: ignore[assignment]
     """A started server in a temporary folder, killed and removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="chatsessions-server-"))
-    server = Server(folder, **options)
+    server = cls(Path(tempfile.mkdtemp(prefix="chatsessions-server-")), **options)
     try:
         yield server.start()
     finally:
         server.discard()
+
+
+@contextmanager
+def shared(cls: type[S]) -> Iterator[Callable[..., S]]:
+    """
+    Servers that tests share: each is started for the first one that wants such a server.
+
+    ``servers(kind=…, chatsessions={…})`` is one, running, for the test that begins.
+    """
+    found: dict[str, S] = {}
+    with ExitStack() as stack:
+
+        def server(**options: Any) -> S:
+            key = repr(sorted(options.items()))
+            if key not in found:
+                found[key] = stack.enter_context(running(cls, **options))
+            return found[key].begin()
+
+        yield server
 
 
 def add_server_logs(report: pytest.TestReport) -> None:

@@ -40,15 +40,6 @@ def _times_out(send: Send) -> Send:
     return timed
 
 
-def _raises(send: Send) -> Send:
-    async def raising(message: Message) -> None:
-        if _marked(message):
-            raise RuntimeError("the middleware is broken")
-        await send(message)
-
-    return raising
-
-
 def _hangs(send: Send) -> Send:
     async def hanging(message: Message) -> None:
         if _marked(message):
@@ -58,7 +49,7 @@ def _hangs(send: Send) -> Send:
     return hanging
 
 
-_AROUND = {"slow": _slow, "times_out": _times_out, "raises": _raises, "hangs": _hangs}
+_AROUND = {"slow": _slow, "times_out": _times_out, "hangs": _hangs}
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Send) -> None:

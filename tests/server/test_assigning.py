@@ -6,23 +6,14 @@ import asyncio
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-
-import pytest
+from collections.abc import Callable
 
 from tests.support.sessions import until
 
 from .client import Client
-from .harness import Kind, Server, running
+from .harness import Server
 
 ClientOf = Callable[..., Client]
-
-
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    kind: Kind = request.param
-    with running(kind=kind) as found:
-        yield found
 
 
 def request(server: Server, path: str, cookie: str = "", **data: str) -> tuple[int, str]:

@@ -2,73 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Any
 
 import pytest
 
-from .harness import Kind, Server, running
+from .harness import Server
+from .requests import STREAM, ask, read_frames, told
 
 pytestmark = pytest.mark.server
-
-KINDS: tuple[Kind, ...] = ("daphne", "uvicorn")
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def either(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with running(kind=request.param) as server:
-        yield server
-
-
-@contextmanager
-def ask(server: Server, method: str = "POST", **options: Any) -> Iterator[http.client.HTTPResponse]:
-    """Send a request; the answer is read in the block, at whose end the client is gone."""
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    headers = {"Content-Type": "application/json", **options.get("headers", {})}
-    if options.get("token"):
-        headers["Authorization"] = f"Bearer {options['token']}"
-    body = json.dumps(options["body"]) if "body" in options else None
-    with closing(line):
-        line.request(method, "/http/faulty/", body, headers)
-        with closing(line.getresponse()) as response:
-            yield response
-
-
-def told(server: Server, method: str = "POST", **options: Any) -> dict[str, Any]:
-    with ask(server, method, **options) as response:
-        answer: dict[str, Any] = json.loads(response.read())
-        assert response.status == 200, answer
-        return answer
-
-
-def read_frames(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """The frames of a stream."""
-    while line := response.readline():
-        if line.startswith(b"data: "):
-            yield json.loads(line.removeprefix(b"data: "))
-
-
-def wait_until_handled(server: Server, session: str, n: int) -> None:
-    deadline = time.monotonic() + 90
-    while server.database.session(session)["handled"] < n:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-STREAM = {"Accept": "text/event-stream"}
-
-
-def test_answers(either: Server) -> None:
-    first = told(either, body={"content": "a"})
-    assert [event["data"]["content"] for event in first["events"]] == ["started", "a"]
-    second = told(either, body={"content": "b"}, token=first["token"])
-    assert [event["data"]["content"] for event in second["events"]] == ["b"]
-    assert second["session"] == first["session"]
-    assert either.database.session(first["session"])["worker_id"] is None
 
 
 def test_a_stream_comes_as_it_is_made(either: Server) -> None:
@@ -103,20 +44,14 @@ def test_a_client_that_leaves_in_the_middle(either: Server) -> None:
     assert frames[-1]["status"] == "done"
     row = either.database.session(welcome["session"])
     assert seqs == list(range(1, row["head"] + 1))
-
-
-def test_nothing_is_held_for_a_client_that_has_left(either: Server) -> None:
-    with ask(either, body={"name": "slow", "data": 0.5}, headers=STREAM) as response:
-        welcome = next(read_frames(response))
-        assert either.database.session(welcome["session"])["accepted"] == 1  # stored, then told
-    wait_until_handled(either, welcome["session"], 1)
+    # Nothing is held for who has left, and the session goes on.
     deadline = time.monotonic() + 90
     while either.database.session(welcome["session"])["worker_id"] is not None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    since = told(either, "GET", token=welcome["token"])
-    texts = [one["data"]["content"] for one in since["events"] if one["name"] == "message"]
-    assert texts == ["started", "slow begins", "slow ends"]
+    later = told(either, body={"content": "b"}, token=welcome["token"])
+    assert [event["data"]["content"] for event in later["events"]] == ["b"]
+    assert later["session"] == welcome["session"]
 
 
 def test_a_turn_that_a_shutdown_lets_finish(either: Server) -> None:

@@ -1,12 +1,9 @@
-"""What a beginner sees in the terminal of a forgotten ``await``, in a project without LOGGING."""
+"""What a beginner sees of a mistake, in a project as ``startproject`` makes it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -15,6 +12,8 @@ from tests.support.sessions import until
 
 from .client import Client
 from .harness import Server, running
+
+ClientOf = Callable[..., Client]
 
 
 class Runserver(Server):
@@ -25,39 +24,40 @@ class Runserver(Server):
         return [*command, f"127.0.0.1:{self.port}"]
 
 
-#: As ``startproject`` makes it.
+#: Without a LOGGING of its own.
 FRESH: dict[str, Any] = {"DEBUG": True, "LOGGING": {}}
 
 
-@contextmanager
-def fresh_project(kind: str) -> Iterator[Server]:
-    if kind != "runserver":
-        with running(kind=kind, settings=FRESH) as server:
-            yield server
-        return
-    server = Runserver(Path(mkdtemp(prefix="chatsessions-server-")), settings=FRESH)
-    try:
-        yield server.start()
-    finally:
-        server.discard()
+@pytest.fixture(scope="module", params=[Runserver, Server], ids=["runserver", "daphne"])
+def fresh(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with running(request.param, settings=FRESH) as found:
+        yield found
 
 
-@pytest.mark.parametrize("kind", ["runserver", "daphne", "uvicorn"])
 async def test_a_forgotten_await_is_seen_in_the_terminal(
-    kind: str, client_of: Callable[..., Client]
+    fresh: Server, client_of: ClientOf
 ) -> None:
     """Daphne drops Python's warnings, and Django has no handler for what is logged of them."""
-    with fresh_project(kind) as server:
-        client = await client_of(server, "faulty").start()
-        await client.said("started")
-        ours = await client.event("forgets_to_send")
-        assert await client.outcome(ours) == "failed"
-        theirs = await client.event("forgets_a_coroutine")
-        assert await client.outcome(theirs) == "done"
-        await until(lambda: "pause_for_thought" in server.log())
-        log = server.log()
-        await client.close()
+    client = await client_of(fresh, "faulty").start()
+    await client.said("started")
+    ours = await client.event("forgets_to_send")
+    assert await client.outcome(ours) == "failed"
+    theirs = await client.event("forgets_a_coroutine")
+    assert await client.outcome(theirs) == "done"
+    await until(lambda: "pause_for_thought" in fresh.log())
+    log = fresh.log()
     assert "Never awaited" in log
     assert "Message.send() in" in log
     assert "bots.py, line" in log
     assert "RuntimeWarning: coroutine 'pause_for_thought' was never awaited" in log
+
+
+async def test_under_debug_the_text_of_an_error_is_told(fresh: Server, client_of: ClientOf) -> None:
+    client = await client_of(fresh, "faulty").start()
+    await client.event("raise")
+    error = await client.until({"type": "event", "name": "error"})
+    assert "secret-of-the-server" in error["data"]["detail"]
+    n = await client.event("surrogate_error")
+    assert await client.outcome(n) == "failed"
+    n = await client.message("still here")
+    assert await client.outcome(n) == "done"

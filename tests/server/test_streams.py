@@ -15,9 +15,9 @@ from .harness import Server
 ClientOf = Callable[..., Client]
 
 
-@pytest.fixture(params=[False, True], ids=["one-by-one", "bundles"])
-async def client(request: pytest.FixtureRequest, server: Server, client_of: ClientOf) -> Client:
-    found = await client_of(server, "faulty", bundles=request.param).start()
+@pytest.fixture
+async def client(server: Server, client_of: ClientOf) -> Client:
+    found = await client_of(server, "faulty", bundles=True).start()
     await found.said("started")
     return found
 
@@ -39,8 +39,13 @@ def count_told(client: Client) -> int:
     return int(last["index"]) + (last["type"] == "token")
 
 
-async def test_the_tokens_make_up_the_message(client: Client, server: Server) -> None:
-    n = await client.event("stream", {"count": 200})
+@pytest.mark.parametrize("bundles", [False, True], ids=["one-by-one", "bundles"])
+async def test_the_tokens_make_up_the_message(
+    server: Server, client_of: ClientOf, bundles: bool
+) -> None:
+    """And keep their place between events."""
+    client = await client_of(server, "faulty", bundles=bundles).start()
+    n = await client.event("stream", {"count": 200, "mixed": True})
     assert await client.outcome(n) == "done"
     opening, whole = client.event_frames("message")[-1], client.event_frames("message_update")[-1]
     assert (opening["data"]["streaming"], opening["data"]["content"]) == (True, "")
@@ -49,12 +54,6 @@ async def test_the_tokens_make_up_the_message(client: Client, server: Server) ->
     tokens = client.of_type("token")
     assert [token["index"] for token in tokens] == list(range(200))
     assert "".join(token["text"] for token in tokens) == text(200)
-    await assert_whole(client, server.database)
-
-
-async def test_tokens_keep_their_place_between_events(client: Client, server: Server) -> None:
-    n = await client.event("stream", {"count": 60, "mixed": True})
-    assert await client.outcome(n) == "done"
     last = -1
     for frame in client.told:
         if frame["type"] == "token":
@@ -65,17 +64,16 @@ async def test_tokens_keep_their_place_between_events(client: Client, server: Se
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("received", [None, 0])
 async def test_a_resume_in_mid_stream_goes_on_where_the_stream_is(
-    client: Client, other: Client, server: Server, mixed: bool, received: int | None
+    client: Client, other: Client, server: Server, mixed: bool
 ) -> None:
     """Again and again, at whatever moment; also with events that are just being stored."""
     n = await client.event("stream", {"pause": 0.003, "mixed": mixed})
     await client.until({"type": "token"})
-    for _ in range(6):
+    for round_ in range(8):
         await client.drop()
         since = client.here
-        welcome = await client.resume(received=client.received if received is None else received)
+        welcome = await client.resume(received=client.received if round_ % 2 else 0)
         assert welcome["turn"] == n
         await client.until({"type": "stream"}, since=since)
         await asyncio.sleep(0.013)
@@ -130,22 +128,19 @@ async def test_stop_in_mid_stream_closes_the_message(client: Client, server: Ser
 
 
 async def test_a_stream_left_open_is_closed_with_its_turn(client: Client, server: Server) -> None:
+    """Whether its handler returns or raises."""
     n = await client.event("stream", {"count": 5, "close": False})
     assert await client.outcome(n) == "done"
     update = client.event_frames("message_update")[-1]
     assert (update["turn"], update["data"]["streaming"]) == (n, False)
     assert update["data"]["content"] == text(5)
-    assert client.streams == {}
-    await assert_whole(client, server.database)
-    assert server.database.session(client.session or "")["streams"] == "[]"
-
-
-async def test_a_stream_whose_handler_raises_is_closed(client: Client, server: Server) -> None:
     n = await client.event("stream_raises")
     assert await client.outcome(n) == "failed"
     assert [frame["name"] for frame in client.event_frames()[-2:]] == ["message_update", "error"]
     assert client.contents[-1] == "half a sentence"
+    assert client.streams == {}
     await assert_whole(client, server.database)
+    assert server.database.session(client.session or "")["streams"] == "[]"
 
 
 async def test_two_streams_at_a_time(client: Client, other: Client, server: Server) -> None:
@@ -183,29 +178,6 @@ async def test_half_an_emoji_in_a_token_costs_a_turn_at_most(
     await assert_whole(client, server.database)
     assert client.streams == {}
     await client.left(server.database)
-    await client.resume(received=0)
-    await client.caught_up()
-    await assert_whole(client, server.database)
-
-
-async def test_a_stream_that_cannot_be_closed_costs_a_turn_at_most(
-    client: Client, server: Server
-) -> None:
-    n = await client.event("stream_metadata")
-    assert await client.outcome(n) == "failed"
-    await client.message("still here")
-    await client.said("still here")
-    await assert_whole(client, server.database)
-
-
-async def test_a_stream_that_the_line_cannot_carry_costs_a_turn_at_most(
-    client: Client, server: Server
-) -> None:
-    """Each token is small enough; the message that they make up is not."""
-    n = await client.event("stream_big", 15)
-    assert await client.outcome(n) in ("failed", "done")
-    await client.message("still here")
-    await client.said("still here")
     await client.resume(received=0)
     await client.caught_up()
     await assert_whole(client, server.database)

@@ -1,6 +1,6 @@
 """
-What a project may write, as mypy sees it. ``tests/test_typing.py`` runs it over these modules.
+What a project may write, as mypy sees it: ``make types`` checks these modules, too.
 
-A line with an error that has to be there ends in ``# E:`` and the error's code; no other line may
-have one.
+A line with an error that has to be there ignores that error, and mypy tells of what is ignored for
+nothing.
 """

@@ -22,15 +22,15 @@ def nothing_of_the_message() -> None: ...
 def sync_message(message: cl.Message) -> None: ...
 
 
-@chat.on_message  # E: type-var
+@chat.on_message  # type: ignore[type-var]
 async def number(message: int) -> None: ...
 
 
-@chat.on_message  # E: type-var
+@chat.on_message  # type: ignore[type-var]
 def sync_number(message: int) -> None: ...
 
 
-@chat.on_message  # E: type-var
+@chat.on_message  # type: ignore[type-var]
 async def two_arguments(message: Message, other: int) -> None: ...
 
 
@@ -38,7 +38,7 @@ async def two_arguments(message: Message, other: int) -> None: ...
 async def of_the_module(message: cl.Message) -> None: ...
 
 
-@cl.on_message  # E: type-var
+@cl.on_message  # type: ignore[type-var]
 async def number_of_the_module(message: int) -> None: ...
 
 
@@ -46,7 +46,7 @@ async def number_of_the_module(message: int) -> None: ...
 async def start() -> None: ...
 
 
-@chat.on_chat_start  # E: type-var
+@chat.on_chat_start  # type: ignore[type-var]
 async def start_with_an_argument(message: Message) -> None: ...
 
 
@@ -54,7 +54,7 @@ async def start_with_an_argument(message: Message) -> None: ...
 async def resume(thread: Thread) -> None: ...
 
 
-@chat.on_chat_resume  # E: type-var
+@chat.on_chat_resume  # type: ignore[type-var]
 async def resume_with_a_dict(thread: dict[str, Any]) -> None: ...
 
 
@@ -62,7 +62,7 @@ async def resume_with_a_dict(thread: dict[str, Any]) -> None: ...
 async def rate(data: dict[str, int]) -> None: ...
 
 
-@chat.on_event("rate")  # E: type-var
+@chat.on_event("rate")  # type: ignore[type-var]
 async def rate_in_two(stars: int, why: str) -> None: ...
 
 
@@ -70,11 +70,11 @@ async def rate_in_two(stars: int, why: str) -> None: ...
 async def buy(action: Action) -> None: ...
 
 
-@chat.on_action("buy")  # E: type-var
+@chat.on_action("buy")  # type: ignore[type-var]
 async def buy_by_name(action: str) -> None: ...
 
 
-@cl.action_callback("buy")  # E: type-var
+@cl.action_callback("buy")  # type: ignore[type-var]
 async def buy_as_in_chainlit(action: str) -> None: ...
 
 
@@ -82,7 +82,7 @@ async def buy_as_in_chainlit(action: str) -> None: ...
 def settings(settings: dict[str, Any]) -> None: ...
 
 
-@chat.on_settings_update  # E: type-var
+@chat.on_settings_update  # type: ignore[type-var]
 def settings_as_a_list(settings: list[str]) -> None: ...
 
 
@@ -90,7 +90,7 @@ def settings_as_a_list(settings: list[str]) -> None: ...
 async def end(reason: str) -> None: ...
 
 
-@chat.on_chat_end  # E: type-var
+@chat.on_chat_end  # type: ignore[type-var]
 async def end_by_number(reason: int) -> None: ...
 
 
@@ -98,7 +98,7 @@ async def end_by_number(reason: int) -> None: ...
 async def interrupted(turn: InterruptedTurn) -> None: ...
 
 
-@chat.on_interrupted  # E: type-var
+@chat.on_interrupted  # type: ignore[type-var]
 async def interrupted_by_number(turn: int) -> None: ...
 
 
@@ -112,7 +112,7 @@ async def lifespan_of_the_module() -> AsyncGenerator[None, None]:
     yield
 
 
-@chat.session_lifespan  # E: type-var
+@chat.session_lifespan  # type: ignore[type-var]
 async def lifespan_without_a_yield() -> None: ...
 
 
@@ -128,7 +128,7 @@ chat.on_message(lambda message: None)
 async def decorators_change_nothing(said: Message) -> int:
     await message(said)
     await of_the_module(said)
-    return nothing_of_the_message()  # E: return-value
+    return nothing_of_the_message()  # type: ignore[return-value]
 
 
 async def awaited() -> None:
@@ -142,15 +142,15 @@ async def awaited() -> None:
 
 
 async def forgotten() -> None:
-    Message("x").send()  # E: unused-coroutine
-    cl.context.emitter.emit("z")  # E: unused-coroutine
-    cl.AskUserMessage("Who?").send()  # E: unused-coroutine
-    cl.send_window_message(1)  # E: unused-coroutine
+    Message("x").send()  # type: ignore[unused-coroutine]
+    cl.context.emitter.emit("z")  # type: ignore[unused-coroutine]
+    cl.AskUserMessage("Who?").send()  # type: ignore[unused-coroutine]
+    cl.send_window_message(1)  # type: ignore[unused-coroutine]
 
 
 def in_a_def() -> None:
     """Without the override of docs/handlers.md: where it runs is not in a call's type."""
-    Message("x").send()  # E: unused-coroutine
+    Message("x").send()  # type: ignore[unused-coroutine]
     sent = cl.run_sync(Message("x").send())
     sent.content = "y"
     answer = cl.run_sync(cl.AskUserMessage("Who?").send())
