@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Locator, expect
 
 from tests.server.harness import Server
 
-from .chat import Chat
+from .chat import GREETING, Chat, counted
 
 pytestmark = pytest.mark.browser
 
@@ -43,23 +43,6 @@ def test_the_source_of_a_message(
         told.evaluate("element => element.replaceChildren()")
 
 
-def test_a_message_that_grows_is_copied_when_it_is_whole(
-    server: Server, context: BrowserContext, open_chat: Callable[..., Chat]
-) -> None:
-    """What waits or is still being written has no such button."""
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.origin)
-    chat = open_chat("storyteller")
-    chat.say("rain")
-    chat.has_story(words=3)
-    expect(copy(chat, -1)).to_have_count(0)
-    chat.stop.click()
-    expect(chat.streaming).to_have_count(0)
-    expect(chat.contents.last).to_have_text("All right, I'll stop there.")
-    copy(chat, -2).click()
-    expect(chat.element.locator("[part=announcer]")).to_have_text("Copied")
-    assert chat.page.evaluate("navigator.clipboard.readText()") == chat.texts()[-2]
-
-
 def test_without_a_clipboard_the_message_is_selected(
     context: BrowserContext, open_chat: Callable[..., Chat]
 ) -> None:
@@ -67,7 +50,7 @@ def test_without_a_clipboard_the_message_is_selected(
     context.add_init_script(NO_CLIPBOARD)
     chat = open_chat("counter")
     chat.say("hello")
-    chat.shows("Hi! I'll count how many messages you send.", "hello", "You have sent 1 message(s)!")
+    chat.shows(GREETING, "hello", counted(1))
     copy(chat, 1).click()
     selected = chat.element.evaluate(
         "element => (element.shadowRoot.getSelection?.() ?? getSelection()).toString()"

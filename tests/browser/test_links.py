@@ -51,29 +51,6 @@ LINKS = """content => [...content.querySelectorAll("a")].map(
 )"""
 
 
-def test_links(open_chat: Callable[..., Chat]) -> None:
-    """In what a person says, in what a bot says at once or in a stream, and after a reload."""
-    chat = open_chat(path="/bare/")
-    for count, text in enumerate(TEXTS, start=1):
-        chat.say(text)
-        expect(chat.contents).to_have_count(3 * count)
-    for _ in range(2):
-        expect(chat.contents).to_have_count(3 * len(TEXTS))
-        expect(chat.streaming).to_have_count(0)
-        count = sum(len(links) for links in TEXTS.values())
-        expect(chat.log.locator("a")).to_have_count(3 * count)
-        assert chat.texts() == [text for text in TEXTS for _ in range(3)]
-        found = [content.evaluate(LINKS) for content in chat.contents.all()]
-        assert found == [expected(links) for links in TEXTS.values() for _ in range(3)]
-        chat.reload()
-
-
-def expected(links: list[str | tuple[str, str]]) -> list[dict[str, Any]]:
-    pairs = [(link, link) if isinstance(link, str) else link for link in links]
-    rel = {"rel": "noopener noreferrer nofollow", "target": "_blank"}
-    return [{"textContent": text, "href": href, "title": href, **rel} for text, href in pairs]
-
-
 #: Each of a megabyte, as one message of a bot may have.
 HOSTILE = {
     "brackets": ("http://a.example/", ")"),
@@ -84,31 +61,51 @@ HOSTILE = {
     "letters": ("", "mailto"),
 }
 
+#: Shows a message, and how long that takes.
+SHOW = """async (element, text) => {
+  const data = { id: text.slice(0, 30), content: text };
+  const entry = { seq: 0, name: "message", data, live: true };
+  const log = element.shadowRoot.querySelector("[part=list]");
+  const messages = log.getElementsByTagName("article");
+  const before = messages.length;
+  const began = performance.now();
+  element.client.dispatchEvent(new CustomEvent("event", { detail: entry }));
+  while (messages.length === before) await new Promise(requestAnimationFrame);
+  const shown = messages[before].querySelector("[part=content]");
+  if (shown.textContent !== text) throw new Error("it is another text");
+  const took = performance.now() - began;
+  shown.closest("article").remove();
+  return [shown.querySelectorAll("a").length, took];
+}"""
 
-def test_hostile_texts_take_no_longer_than_others(open_chat: Callable[..., Chat]) -> None:
-    """The text is there to the letter, and its links are not too many."""
+
+def test_links(open_chat: Callable[..., Chat]) -> None:
+    """
+    In what a person says, in what a bot says at once or in a stream, and after a reload. Hostile
+    texts take no longer than others: they are there to the letter, their links are not too many.
+    """
     chat = open_chat(path="/bare/")
-    chat.say("https://a.example")
-    expect(chat.log.locator("a")).to_have_count(3)  # what makes links is here
+    for count, text in enumerate(TEXTS, start=1):
+        chat.say(text)
+        expect(chat.contents).to_have_count(3 * count)
+    for again in (False, True):
+        if again:
+            chat.reload()
+        expect(chat.contents).to_have_count(3 * len(TEXTS))
+        expect(chat.streaming).to_have_count(0)
+        count = sum(len(links) for links in TEXTS.values())
+        expect(chat.log.locator("a")).to_have_count(3 * count)
+        assert chat.texts() == [text for text in TEXTS for _ in range(3)]
+        found = chat.contents.evaluate_all(f"contents => contents.map({LINKS})")
+        assert found == [expected(links) for links in TEXTS.values() for _ in range(3)]
     for start, repeated in HOSTILE.values():
         text = start + repeated * (2**20 // len(repeated))
-        count, took = chat.element.evaluate(
-            """async (element, text) => {
-              const data = { id: text.slice(0, 30), content: text };
-              const entry = { seq: 0, name: "message", data, live: true };
-              const log = element.shadowRoot.querySelector("[part=list]");
-              const messages = log.getElementsByTagName("article");
-              const before = messages.length;
-              const began = performance.now();
-              element.client.dispatchEvent(new CustomEvent("event", { detail: entry }));
-              while (messages.length === before) await new Promise(requestAnimationFrame);
-              const shown = messages[before].querySelector("[part=content]");
-              if (shown.textContent !== text) throw new Error("it is another text");
-              const took = performance.now() - began;
-              shown.closest("article").remove();
-              return [shown.querySelectorAll("a").length, took];
-            }""",
-            text,
-        )
+        count, took = chat.element.evaluate(SHOW, text)
         assert count <= 500
         assert took < 5000
+
+
+def expected(links: list[str | tuple[str, str]]) -> list[dict[str, Any]]:
+    pairs = [(link, link) if isinstance(link, str) else link for link in links]
+    rel = {"rel": "noopener noreferrer nofollow", "target": "_blank"}
+    return [{"textContent": text, "href": href, "title": href, **rel} for text, href in pairs]

@@ -5,6 +5,9 @@ from django.template import Context, RequestContext, Template
 from django.urls import include, path
 from django.views.decorators.clickjacking import xframe_options_exempt
 
+from chatsessions.views import ChatPage
+from tests.browser.bots import chat
+
 BARE = """{% load chatsessions %}{% chat_session "/ws/parrot/" %}"""
 
 POLITE = """<!doctype html><html lang="en"><title>Parrot</title>{% load chatsessions %}
@@ -13,14 +16,10 @@ POLITE = """<!doctype html><html lang="en"><title>Parrot</title>{% load chatsess
 VISITORS = """<!doctype html><html lang="en"><title>Visitors</title>{% load chatsessions %}
 {% chat_session "/ws/visitors/" %}</html>"""
 
-TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %}
-{% chat_session "/ws/counter/" heading="One" %}
-{% chat_session "/ws/tutorial/" heading="Two" placeholder="Count me" class="second" %}</html>"""
-
 TWINS = """<!doctype html><html lang="en"><title>Twins</title>{% load chatsessions %}
 {% if first %}{% chat_session "/ws/counter/" id=first %}{% else %}
 {% chat_session "/ws/counter/" %}{% chat_session "/ws/counter/" %}
-{% chat_session "/ws/counter/" id="third" %}
+{% chat_session "/ws/counter/" id="third" placeholder="Count me" %}
 {% endif %}</html>"""
 
 FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsessions %}
@@ -127,10 +126,6 @@ def visitors(request: HttpRequest) -> HttpResponse:
     return HttpResponse(content)
 
 
-def two(request: HttpRequest) -> HttpResponse:
-    return _page(TWO)
-
-
 def files(request: HttpRequest) -> HttpResponse:
     return _page(FILES)
 
@@ -209,8 +204,8 @@ def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
 urlpatterns = [
     path("bare/", bare),
     path("visitors/", visitors),
-    path("two/", two),
     path("twins/", twins),
+    path("page/", ChatPage.as_view(chat=chat, url="ws/parrot/")),
     path("german/", german),
     path("critic/", critic),
     path("patient/", patient),
