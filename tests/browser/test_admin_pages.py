@@ -59,3 +59,6 @@ def test_an_administrator_reads_and_ends_sessions(
     chat.page.goto(url)
     expect(chat.notes).to_have_text("Your earlier conversation has ended. This is a new one.")
     chat.shows(GREETING)
+    chat.reload()
+    chat.shows(GREETING)
+    expect(chat.notes).to_have_count(0)

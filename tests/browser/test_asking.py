@@ -25,15 +25,19 @@ def begin(chat: Chat) -> None:
     chat.shows(RULES, NAME)
 
 
-def test_a_quiz(open_chat: Callable[..., Chat]) -> None:
+def test_a_quiz(server: Server, page: Page) -> None:
     """
     The composer answers a question for a text, and says so; buttons answer one for a choice. What
-    was answered stands there in the person's words, and nothing is left to answer it twice. Stop
-    withdraws a question.
+    was answered stands there in the person's words, and nothing is left to answer it twice. An open
+    question survives a reload, and an answer the lack of a connection. Stop withdraws a question.
     """
-    chat = open_chat("quiz")
+    line = Line(page)
+    page.goto(f"{server.origin}/chat/quiz/")
+    chat = Chat(page)
     play, jupiter = (chat.element.get_by_role("button", name=name) for name in ("Play", "Jupiter"))
     begin(chat)
+    chat.reload()
+    chat.shows(RULES, NAME)
     expect(play).to_have_count(0)
     box = chat.element.get_by_role("textbox", name="Your answer")
     expect(box).to_have_accessible_description("Your next message answers the question above")
@@ -44,7 +48,11 @@ def test_a_quiz(open_chat: Callable[..., Chat]) -> None:
     expect(chat.input).to_have_accessible_description(
         "Choose one of the buttons above; a message waits until then"
     )
+    line.cut()
     chat.press("Jupiter")
+    expect(chat.waiting).to_contain_text("Jupiter")
+    expect(chat.element.get_by_role("button", name="Mars")).to_be_hidden()
+    line.mend()
     expect(jupiter).to_have_count(0)
     chat.press("Six")
     chat.press("Pink")
@@ -53,13 +61,15 @@ def test_a_quiz(open_chat: Callable[..., Chat]) -> None:
     shown = chat.texts()
     assert shown[:5] == [RULES, NAME, "Ada", FIRST, "Jupiter"]
     assert shown[6:8] == ["Six", "It is Four."]
+    names = [row.name for row in server.database.log(chat.session)]
+    assert names.count("answer") == 4
     expect(timer).to_have_count(0)
     chat.reload()
     chat.shows(*shown)
     expect(jupiter).to_have_count(0)
 
     # What follows a press is seen, wherever the button was, as after a message.
-    chat.page.set_viewport_size({"width": 360, "height": 420})
+    page.set_viewport_size({"width": 360, "height": 420})
     chat.log.evaluate("log => log.scrollTo(0, 0)")
     expect(chat.element.get_by_role("button", name="Jump to latest")).to_be_visible()
     play.evaluate("button => button.click()")
@@ -74,33 +84,6 @@ def test_a_quiz(open_chat: Callable[..., Chat]) -> None:
     expect(chat.input).to_be_focused()
     expect(jupiter).to_have_count(0)
     expect(box).to_have_count(0)
-
-
-def test_a_question_survives(server: Server, page: Page) -> None:
-    """
-    An open question is there again after a reload, and an answer that is given while the line is
-    down arrives once.
-    """
-    line = Line(page)
-    page.goto(f"{server.origin}/chat/quiz/")
-    chat = Chat(page)
-    begin(chat)
-    chat.reload()
-    chat.shows(RULES, NAME)
-    chat.answer("Ada")
-    chat.shows(RULES, NAME, "Ada", FIRST)
-    chat.reload()
-    expect(chat.element.get_by_role("timer")).to_have_text(re.compile(r"\d\d s left"))
-    expect(chat.input).to_be_visible()
-    line.cut()
-    chat.press("Jupiter")
-    expect(chat.waiting).to_contain_text("Jupiter")
-    expect(chat.element.get_by_role("button", name="Mars")).to_be_hidden()
-    line.mend()
-    expect(chat.contents.last).to_have_text("2. How many strings has a cello?")
-    assert chat.texts() == [RULES, NAME, "Ada", FIRST, "Jupiter", chat.texts()[-1]]
-    names = [row.name for row in server.database.log(chat.session)]
-    assert names.count("answer") == 2
 
 
 def test_a_list_with_buttons(server: Server, page: Page) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -88,26 +87,6 @@ def test_what_is_done_without_a_connection_is_done_once_when_it_is_back(
     line.mend()
     expect(chat.banner).to_contain_text("You have ended this conversation.")
     assert server.database.session(chat.session)["end_reason"] == "user"
-
-
-@pytest.mark.slow
-def test_a_network_that_is_gone_for_a_while(
-    start_server: Callable[..., Server], page: Page
-) -> None:
-    """A line that has gone dead is noticed, and left for a new one when the network is back."""
-    server = start_server(HEARTBEAT=1)
-    page.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(page)
-    chat.say("before")
-    chat.shows(GREETING, "before", counted(1))
-    page.context.set_offline(True)
-    chat.say("meanwhile")
-    expect(chat.banner).to_contain_text("The connection is lost")
-    expect(chat.waiting).to_contain_text("Waiting for the connection")
-    page.context.set_offline(False)
-    chat.is_("Online")
-    chat.shows(GREETING, "before", counted(1), "meanwhile", counted(2))
-    chat.shows_what_is_stored(server.database)
 
 
 def test_a_server_that_was_never_there(server: Server, browser: Browser) -> None:

@@ -89,6 +89,7 @@ def test_a_server_that_does_not_answer_or_refuses(server: Server, page: Page) ->
     """
     refusals = {
         4502: "You are not allowed to use this chat. You may have to log in first.",
+        4504: "You have too many open conversations.",
         4500: "This chat is not available.",
     }
     answers: list[int | None] = []
@@ -120,11 +121,13 @@ def test_a_server_that_does_not_answer_or_refuses(server: Server, page: Page) ->
         expect(chat.banner).to_contain_text(words)
         chat.is_("Not available")
         expect(chat.input).to_be_hidden()
+        expect(chat.log.get_by_text("Connecting…")).to_be_hidden()
         assert len(attempts) == 1
         come_back = partial(chat.press, "Try again")
     answers.append(None)
     chat.press("Try again")
     chat.shows(GREETING, "early", counted(1))
+    expect(chat.input).to_be_focused()
 
 
 def test_the_chat_keeps_away_from_the_edges_of_a_wide_window(

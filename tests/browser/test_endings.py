@@ -1,17 +1,15 @@
-"""Conversations that are over, taken over, or not given at all."""
+"""Conversations that are over, or taken over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from uuid import UUID
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.server.harness import Server
 
-from .chat import GREETING, Chat, Line, counted, duplicate
-from .conftest import log_in
+from .chat import GREETING, Chat, counted, duplicate
 
 pytestmark = pytest.mark.browser
 
@@ -125,32 +123,6 @@ def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Ch
     expect(new.banner).to_contain_text(TAKEN)
 
 
-@pytest.mark.usefixtures("without_tls")
-def test_two_tabs_that_count_at_once(server: Server, page: Page) -> None:
-    """
-    What is written without a line in one of them is sent, though the other has given its number
-    to something else meanwhile.
-    """
-    line = Line(page)
-    page.goto(f"{server.origin}/chat/echo/")
-    old = Chat(page)
-    old.is_("Online")
-    new = Chat(duplicate(page))
-    new.is_("Online")
-    old.press("Use it here")
-    old.is_("Online")
-    line.cut()
-    old.say("on the train")
-    new.press("Use it here")
-    new.is_("Online")
-    new.element.evaluate("e => e.client.send('settings', { voice: 'loud' })")
-    expect(new.contents.last).to_have_text("From now on: loud, 1 time(s).")
-    line.mend()
-    expect(old.contents.last).to_have_text("ON THE TRAIN")
-    expect(old.waiting).to_have_count(0)
-    old.shows_what_is_stored(server.database)
-
-
 def test_a_conversation_is_ended(server: Server, open_chat: Callable[..., Chat]) -> None:
     """
     It is asked for once more, in a dialog that keeps the focus and gives it back. Then it is over,
@@ -202,52 +174,3 @@ def test_a_conversation_is_ended(server: Server, open_chat: Callable[..., Chat])
     assert chat.session != session
     chat.say("anew")
     chat.shows(GREETING, "anew", counted(1))
-
-
-def test_coming_back_to_a_conversation_that_is_gone(
-    server: Server, open_chat: Callable[..., Chat]
-) -> None:
-    """
-    A page that comes back too late, or of which the server knows nothing any more, gets a new
-    conversation, and says once what became of the old.
-    """
-    chat = open_chat("counter")
-    chat.shows(GREETING)
-    session, url = chat.session, chat.page.url
-    chat.leave(server.database)
-    server.database.update_session(
-        session, status="ended", end_reason="admin", ended_at="2026-01-01"
-    )
-    chat.page.goto(url)
-    expect(chat.notes).to_have_text("Your earlier conversation has ended. This is a new one.")
-    chat.shows(GREETING)
-    assert chat.session != session
-    chat.reload()
-    chat.shows(GREETING)
-    expect(chat.notes).to_have_count(0)
-
-    pk = UUID(chat.session).hex
-    chat.leave(server.database)
-    server.database.execute("DELETE FROM chatsessions_sessionevent WHERE session_id = ?", pk)
-    server.database.execute("DELETE FROM chatsessions_chatsession WHERE id = ?", pk)
-    chat.page.goto(url)
-    expect(chat.notes).to_contain_text("could not be continued")
-    chat.shows(GREETING)
-
-
-def test_more_conversations_than_allowed(
-    server: Server, context: BrowserContext, open_chat: Callable[..., Chat]
-) -> None:
-    """Who has too many open is told so; when one has ended, trying again works."""
-    log_in(server, context)
-    first = open_chat("counter")
-    first.shows(GREETING)
-    second = open_chat("counter")
-    expect(second.banner).to_contain_text("You have too many open conversations.")
-    second.is_("Not available")
-    expect(second.input).to_be_hidden()
-    expect(second.log.get_by_text("Connecting…")).to_be_hidden()
-    first.end()
-    second.press("Try again")
-    second.shows(GREETING)
-    expect(second.input).to_be_focused()

@@ -1,4 +1,4 @@
-"""A login that ends in another tab, on another server: the page says so, and loses nothing."""
+"""Who is logged in changes: the page says so, and loses and shows nothing of anybody."""
 
 from __future__ import annotations
 
@@ -8,18 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.server.harness import Server, free_port, started
+from tests.server.harness import Server
 
 from .chat import Chat, Line
-from .conftest import (
-    APPLICATION,
-    CHATSESSIONS,
-    SETTINGS,
-    add_staff,
-    demo_server,
-    log_in,
-    log_in_by_form,
-)
+from .conftest import add_staff, demo_server, log_in, log_in_by_form
 
 pytestmark = pytest.mark.browser
 
@@ -31,65 +23,6 @@ def often() -> Iterator[Server]:
     """A server that looks at the logins of its pages again every half second."""
     with demo_server(REVALIDATE_SECONDS=0.5) as found:
         yield found
-
-
-@pytest.fixture
-def beside(often: Server) -> Iterator[Server]:
-    """Another server process with the same database, which the first hears nothing of."""
-    server = Server(
-        often.folder,
-        application=APPLICATION,
-        settings=SETTINGS,
-        chatsessions=CHATSESSIONS,
-        port=free_port(),
-    )
-    try:
-        yield server.start()
-    finally:
-        server.terminate()
-        started.remove(server)
-
-
-@pytest.mark.slow
-def test_a_logout_on_another_server(often: Server, beside: Server, context: BrowserContext) -> None:
-    """
-    The line closes when the login is looked at again, for good: the page says why and where to
-    log in. What was being written is kept, and after the login the conversation goes on.
-    """
-    name = add_staff(often)
-    page = context.new_page()
-    page.goto(f"{often.origin}/chat/assistant/")
-    page.get_by_role("link", name="Log in").click()
-    log_in_by_form(page, name)
-    chat = Chat(page)
-    chat.say("I like hats")
-    expect(chat.contents.last).to_contain_text("That makes 1.")
-    expect(chat.streaming).to_have_count(0)
-    session = chat.session
-    chat.input.fill("half a thought")
-
-    tab = context.new_page()
-    tab.goto(f"{beside.origin}/admin/")
-    tab.get_by_role("button", name="Log out").click()
-    expect(tab.get_by_role("heading", name="Logged out")).to_be_visible()
-
-    chat.is_("Not available")
-    expect(chat.banner).to_contain_text(
-        "You are not logged in any more. What you have written is kept."
-    )
-    expect(chat.element.get_by_role("button", name="Try now")).to_have_count(0)
-    expect(chat.log.get_by_text("I like hats", exact=True)).to_be_visible()
-    assert often.database.session(session)["status"] == "away"
-
-    chat.banner.get_by_role("link", name="Log in").click()
-    log_in_by_form(page, name)
-    chat.is_("Online")
-    assert chat.session == session
-    expect(chat.input).to_have_value("half a thought")
-    chat.input.press("Enter")
-    expect(chat.contents.last).to_contain_text("That makes 2.")
-    expect(chat.streaming).to_have_count(0)
-    chat.shows_what_is_stored(often.database)
 
 
 def test_an_account_that_is_closed(often: Server, context: BrowserContext) -> None:

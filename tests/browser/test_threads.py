@@ -39,44 +39,6 @@ def open_threads(chat: Chat) -> None:
     expect(chat.element.get_by_role("dialog", name="Earlier conversations")).to_be_visible()
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("member")
-def test_going_on_with_an_earlier_conversation(open_chat: Callable[..., Chat]) -> None:
-    """
-    A new conversation begins empty; an earlier one is found by what was said in it, and goes on,
-    with what was said before above, also after a reload.
-    """
-    chat = open_chat("assistant")
-    tell(chat, "I like <i>hats</i>", 1)
-    chat.press("New conversation")
-    chat.shows(GREETING)
-    tell(chat, "rain again", 1)
-    open_threads(chat)
-    panel = chat.element.get_by_role("dialog", name="Earlier conversations")
-    expect(panel.get_by_role("status")).to_have_text("2 conversations")
-    search = panel.get_by_role("searchbox", name="Search")
-    expect(search).to_be_focused()
-    search.fill("nothing like it")
-    expect(panel.get_by_role("status")).to_have_text("Nothing found.")
-    search.fill("hats")
-    expect(panel.get_by_role("status")).to_have_text("1 conversation")
-    panel.get_by_role("button", name="I like <i>hats</i>").click()
-    expect(panel).to_be_hidden()
-    before = chat.log.locator("[part=earlier] [part=content]")
-    for _ in range(2):
-        expect(before).to_have_count(3)
-        expect(before.nth(1)).to_have_text("I like <i>hats</i>")
-        expect(chat.log.locator("[part=list] [part=content]").first).to_have_text(
-            "There you are again. We spoke of “I like <i>hats</i>”."
-        )
-        chat.reload()
-    tell(chat, "and scarves", 2)
-    expect(chat.log.locator("[part=earlier] [part~=own]")).to_have_count(1)
-    chat.press("New conversation")
-    chat.shows(GREETING)
-    expect(before).to_have_count(0)
-
-
 def test_a_new_conversation_is_begun_once(member: str, server: Server, page: Page) -> None:
     """By a double click, and by a click while what the server says of it is on its way."""
     slow = False
@@ -130,20 +92,29 @@ def part(*texts: str, before: str | None = None) -> dict[str, Any]:
 def test_the_beginning_of_an_earlier_conversation(
     context: BrowserContext, open_chat: Callable[..., Chat]
 ) -> None:
-    """It comes once, after what failed too, and above the reader, who stays where they are."""
-    asked: list[Route] = []
-    context.route(PART, lambda route: asked.append(route))
+    """
+    An earlier conversation goes on, with what was said before above: it comes once, after what
+    failed too, and above the reader, who stays where they are.
+    """
     chat = open_chat("assistant")
-    tell(chat, "the first", 1)
+    tell(chat, "the <i>first</i>", 1)
     chat.press("New conversation")
     chat.shows(GREETING)
     open_threads(chat)
     chat.element.locator("[part=thread]").last.click()
-    expect(chat.contents.last).to_contain_text("There you are again.")
     before = chat.log.locator("[part=earlier] [part=content]")
-    more = chat.element.get_by_role("button", name="Show earlier messages")
+    expect(before).to_have_count(3)
+    expect(before.nth(1)).to_have_text("the <i>first</i>")
+    again = "There you are again. We spoke of “the <i>first</i>”."
+    expect(chat.log.locator("[part=list] [part=content]")).to_have_text([again])
+    tell(chat, "and more", 2)
 
     # Because the log began anew while they were on their way, or by a double click.
+    more = chat.element.get_by_role("button", name="Show earlier messages")
+    asked: list[Route] = []
+    context.route(PART, lambda route: asked.append(route))
+    chat.reload()
+    expect(chat.contents.last).to_contain_text("That makes 2.")
     chat.element.evaluate(
         """({ client }) => {
           client.dispatchEvent(new CustomEvent("reset", { detail: { reason: "gap" } }));
@@ -243,6 +214,8 @@ def test_leafing_through_earlier_conversations(
     expect(shown).to_have_text(expected[20:40])
 
     hats = [title for title in expected if "hats" in title]
+    search.fill("nothing like it")
+    expect(status).to_have_text("Nothing found.")
     search.fill("hats")
     expect(status).to_have_text("22 conversations, page 1 of 2")
     expect(shown).to_have_text(hats[:20])

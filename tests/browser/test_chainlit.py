@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chat import Chat
-from tests.browser.conftest import browser  # noqa: F401  # a fixture
+from tests.chainlit.conftest import served  # noqa: F401  # a fixture
 from tests.cli.command import Run
+
+from .chat import Chat
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
@@ -21,8 +22,8 @@ def visit(page: Page, served: Run, slug: str) -> Chat:
 
 
 def test_steps_elements_tasks_starters_and_settings_are_on_the_page(
-    served: Run,
-    browser: Browser,  # noqa: F811
+    served: Run,  # noqa: F811
+    browser: Browser,
 ) -> None:
     page = browser.new_page()
     complaints: list[str] = []
