@@ -98,7 +98,7 @@ class Browsers:
             say_so = pytest.fail if services.required() else pytest.skip
             say_so(f"chromium is not installed: {services.SERVICES['chromium']} cannot run")
         with running_loop(self.loop):
-            if path not in self.started:
+            if path not in self.started or not self.started[path].is_connected():
                 browser = self.playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
                 self.started[path] = self.stack.enter_context(browser)
             yield self.started[path]
@@ -132,13 +132,6 @@ def server(shared_server: Server) -> Iterator[Server]:
     yield shared_server
     if not shared_server.is_running:
         shared_server.start()
-
-
-@pytest.fixture
-def start_server() -> Iterator[Callable[..., Server]]:
-    """Starts the demo with settings of a test's own: ``start_server(HEARTBEAT=1)``."""
-    with ExitStack() as stack:
-        yield lambda **chatsessions: stack.enter_context(demo_server(**chatsessions))
 
 
 def demo_server(**chatsessions: Any) -> Any:
@@ -194,9 +187,9 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
-def log_in(server: Server, context: BrowserContext, name: str = "") -> str:
-    """From now on this browser is this user's, or somebody's who is new."""
-    name = name or f"user-{uuid4().hex[:8]}"
+def log_in(server: Server, context: BrowserContext) -> str:
+    """From now on this browser is somebody's who is new."""
+    name = f"user-{uuid4().hex[:8]}"
     key, value = server.login(name).split("=")
     context.add_cookies([{"name": key, "value": value, "url": server.origin}])
     return name

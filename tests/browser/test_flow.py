@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from playwright.sync_api import Page
 
@@ -26,17 +23,9 @@ WebSocket.prototype.send = function (text) {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # thousands of turns, on a machine that has other things to do
-@pytest.mark.parametrize(
-    ("limits", "count"),
-    [({}, 200), ({"EVENTS_PER_SECOND": 2000, "EVENT_BURST": 200}, 3_000)],
-    ids=["on the default limits", "on generous ones"],
-)
-def test_events_given_at_once_arrive_each_once_and_in_order(
-    limits: dict[str, Any], count: int, start_server: Callable[..., Server], page: Page
-) -> None:
+def test_events_given_at_once_arrive_each_once_and_in_order(server: Server, page: Page) -> None:
     """The server never closes the line for it, and hardly any event is sent twice."""
-    server = start_server(**limits)
+    count = 200
     page.add_init_script(COUNTED)
     page.goto(f"{server.origin}/bare/")
     chat = Chat(page)
@@ -50,7 +39,7 @@ def test_events_given_at_once_arrive_each_once_and_in_order(
         count,
     )
     page.wait_for_function(
-        "() => document.querySelector('chat-session').client.pending.length === 0", timeout=300_000
+        "() => document.querySelector('chat-session').client.pending.length === 0", timeout=90_000
     )
     said = [row.data["number"] for row in server.database.log(chat.session) if row.n]
     assert said == list(range(1, count + 1))
@@ -60,22 +49,12 @@ def test_events_given_at_once_arrive_each_once_and_in_order(
 
 def test_an_event_that_the_server_cannot_read_blocks_nothing(server: Server, page: Page) -> None:
     """
-    It is refused where it is given; one that was left in the tab by an older release is given up,
-    the page is told, and the others go on.
+    One that was left in the tab by an older release is given up, the page is told, and the others
+    go on.
     """
     page.goto(f"{server.origin}/bare/")
     chat = Chat(page)
     chat.is_("Online")
-    codes = chat.element.evaluate(
-        r"""({ client }) => ["a\u0085", "a\ud83d", ""].map((name) => {
-          try {
-            return client.send(name).n;
-          } catch ({ code }) {
-            return code;
-          }
-        })"""
-    )
-    assert codes == ["bad_name"] * 3
     page.evaluate(
         r"""() => {
           const chat = document.querySelector("chat-session");
