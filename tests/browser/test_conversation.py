@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from demo_project.views import BOTS
 from tests.server.harness import Server
 
 from .chat import GREETING, Chat, Line, counted
-from .conftest import CHANCE
 
 pytestmark = pytest.mark.browser
 
@@ -87,29 +84,3 @@ def test_what_is_done_without_a_connection_is_done_once_when_it_is_back(
     line.mend()
     expect(chat.banner).to_contain_text("You have ended this conversation.")
     assert server.database.session(chat.session)["end_reason"] == "user"
-
-
-def test_a_server_that_was_never_there(server: Server, browser: Browser) -> None:
-    """
-    Where the page has not been welcomed yet no connection is lost: it cannot connect, and the
-    console says once what that may be.
-    """
-    with browser.new_context() as context:
-        context.add_init_script(CHANCE)
-        page = context.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.route_web_socket("**/ws/nowhere/", lambda socket: socket.close(code=4000))
-        page.goto(f"{server.origin}/bare/")
-        chat = Chat(page)
-        chat.is_("Online")
-        chat.element.evaluate("e => e.setAttribute('src', '/ws/nowhere/')")
-        expect(chat.banner).to_contain_text(re.compile(r"^Cannot connect\. Next try in \d+\ss\."))
-        expect(chat.log.get_by_text("Connecting…")).to_be_hidden()
-        chat.element.get_by_role("button", name="Try now").click()
-        expect(chat.banner).to_contain_text("Next try in")
-        [explained] = [text for text in said if "cannot connect" in text]
-        assert f"{server.origin.replace('http', 'ws')}/ws/nowhere/" in explained
-        assert "INSTALLED_APPS" in explained
-        chat.element.evaluate("e => e.setAttribute('src', '/ws/parrot/')")
-        chat.is_("Online")

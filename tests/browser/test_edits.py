@@ -159,13 +159,21 @@ REFUSED = """({ client }) => {
 }"""
 
 
+LISTEN = """() => {
+  window.refused = [];
+  addEventListener("chat-event-refused", ({ detail }) => refused.push(detail.frame.name));
+}"""
+
+
 def test_what_is_refused_is_given_back_below_what_is_being_written(chat: Chat) -> None:
-    """All of it; the cursor stays where it is, and an edit goes on."""
+    """All of it, and the page is told; the cursor stays where it is, and an edit goes on."""
     chat.say("one")
     chat.shows("one", "re one, 0 file(s)")
+    chat.page.evaluate(LISTEN)
     chat.element.evaluate(REFUSED)
     expect(chat.element.get_by_role("alert")).to_contain_text("Only the last message")
     expect(chat.input).to_have_value("first\n\nsecond")
+    assert chat.page.evaluate("window.refused") == ["action", "message", "message"]
     chat.input.fill("half a")
     chat.input.press("Home")
     chat.element.evaluate(REFUSED)

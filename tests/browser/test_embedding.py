@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from urllib.request import urlopen
@@ -11,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, e
 
 from tests.server.harness import Server
 
-from .chat import GREETING, Chat, counted
+from .chat import GREETING, Chat, counted, next_of
 from .conftest import CHANCE
 
 pytestmark = pytest.mark.browser
@@ -64,7 +65,10 @@ def test_an_address_without_a_slash_is_resolved_as_a_link_is(
 
 
 def test_a_page_of_another_host(server: Server, browser: Browser) -> None:
-    """It is kept out, and nothing tells it why: the console names what to look at."""
+    """
+    It is kept out, and nothing tells it why: the console says once what that may be. Where the page
+    has not been welcomed yet no connection is lost: it cannot connect.
+    """
     page = browser.new_page()
     page.add_init_script(CHANCE)
     element = urlopen(f"{server.origin}/static/chatsessions/chat-session.js").read()  # noqa: S310
@@ -74,11 +78,18 @@ def test_a_page_of_another_host(server: Server, browser: Browser) -> None:
     )
     body = f'<script type="module" src="/chat.js"></script><chat-session src="{address}">'
     page.route("**/page/", lambda route: route.fulfill(body=body, content_type="text/html"))
-    with page.expect_console_message(lambda said: "ALLOWED_HOSTS" in said.text) as said:
-        page.goto("http://elsewhere.example/page/")
-    assert "elsewhere.example is not in ALLOWED_HOSTS" in said.value.text
+    said: list[str] = []
+    page.on("console", lambda it: "cannot connect" in it.text and said.append(it.text))
+    page.goto("http://elsewhere.example/page/")
     chat = Chat(page)
-    expect(chat.banner).to_contain_text("Cannot connect.")
+    expect(chat.banner).to_contain_text(re.compile(r"^Cannot connect\. Next try in \d+\ss\."))
+    expect(chat.log.get_by_text("Connecting…")).to_be_hidden()
+    explained = next_of(said, page)
+    chat.element.get_by_role("button", name="Try now").click()
+    expect(chat.banner).to_contain_text("Next try in")
+    assert said == []
+    for cause in (address, "INSTALLED_APPS", "elsewhere.example is not in ALLOWED_HOSTS"):
+        assert cause in explained
     page.close()
 
 
