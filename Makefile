@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
 # Three, as tests of servers wait more than they compute.
 XDIST := -n 3 --dist worksteal
-SERVERS := $(addprefix tests/,benchmarks browser $(addprefix chainlit/test_,bots.py in_a_browser.py) cli deployment server \
+SERVERS := $(addprefix tests/,benchmarks browser chainlit/test_bots.py cli deployment server \
 	$(addprefix test_,docs.py package.py startchat.py))
 UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
 NODE_MODULES := frontend/node_modules/.installed

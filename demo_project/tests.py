@@ -160,6 +160,18 @@ class AskingTests(TransactionTestCase):
             answer = await chat.receive_message()
             self.assertEqual(answer.content, "c…a\nc…a")
 
+    async def test_a_clerk(self) -> None:
+        async with ChatCommunicator(application, "/ws/clerk/") as chat:
+            await chat.receive_message()
+            await chat.send("how many?")
+            question = await chat.receive_event("ask")
+            await chat.answer(question.data["call"], {"content": "Ada"})
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, "1 at this moment, Ada.")
+            await chat.send("and now?")  # the name is asked for once
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, "1 at this moment, Ada.")
+
 
 class ContentsTests(TransactionTestCase):
     """Bots with profiles, with keys, with a memory, and one without async."""

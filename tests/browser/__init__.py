@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.browser.chat")
+pytest.register_assert_rewrite("tests.browser.chat", "tests.browser.looks")

@@ -1,4 +1,4 @@
-"""The demo as it is, with three bots more. Visitors may talk to one of them before they log in."""
+"""The demo as it is, with bots more. Visitors may talk to one of them before they log in."""
 
 import os
 
@@ -16,27 +16,12 @@ from chatsessions.consumers import ChatConsumer
 from tests.browser.bots import chat, critic, keeper, patient, workshop, writer
 from tests.server.logins import VisitorConsumer
 
-parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
-workers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=workshop))
-critics = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=critic))
-patients = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=patient))
-keepers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=keeper))
-writers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=writer))
-visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
+consumers = {
+    bot.name: ChatConsumer.as_asgi(chat=bot)
+    for bot in (chat, critic, keeper, patient, workshop, writer)
+}
+consumers["visitors"] = VisitorConsumer.as_asgi(chat=chat)
+routes = [path(f"ws/{name}/", AuthMiddlewareStack(one)) for name, one in consumers.items()]
 application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": URLRouter(
-            [
-                path("ws/workshop/", workers),
-                path("ws/writer/", writers),
-                path("ws/critic/", critics),
-                path("ws/patient/", patients),
-                path("ws/keeper/", keepers),
-                path("ws/parrot/", parrot),
-                path("ws/visitors/", visitors),
-                re_path("", demo),
-            ]
-        ),
-    }
+    {"http": django_application, "websocket": URLRouter([*routes, re_path("", demo)])}
 )

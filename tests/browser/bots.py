@@ -55,11 +55,6 @@ async def repeat(message: Message) -> None:
     await streamed.send()
 
 
-@chat.on_event("note")
-async def note(_: Any) -> None:
-    """Say nothing: there may be thousands."""
-
-
 @chat.on_event("picture")
 async def picture() -> None:
     [file] = await AskFileMessage("One picture, please.", accept=["image/*"]).send() or []

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Download, FilePayload, Locator, Page, WebSocketRoute, expect
 
 from tests.server.harness import Database, Row
 
 #: Seconds for what a page shows by itself, also after the longest of its first retries.
 PATIENCE = 90.0
+
+#: What the demo's counter says.
+GREETING = "Hi! I'll count how many messages you send."
+
+T = TypeVar("T")
+
+
+def counted(n: int) -> str:
+    return f"You have sent {n} message(s)!"
 
 
 class Chat:
@@ -49,16 +59,50 @@ class Chat:
     def reload(self) -> None:
         self.page.reload()
 
+    def attach(self, *files: FilePayload, button: str = "Attach files") -> None:
+        with self.page.expect_file_chooser() as chooser:
+            self.press(button)
+        chooser.value.set_files(files)
+
+    def export(self, kind: str) -> Download:
+        """The file that the page saves."""
+        self.press("Export conversation")
+        dialog = self.element.get_by_role("dialog", name="Export conversation")
+        with self.page.expect_download() as download:
+            dialog.get_by_role("button", name=kind).click()
+        expect(dialog).to_be_hidden()
+        return download.value
+
+    def answer(self, text: str) -> None:
+        """Answer a question, where one would write a message else."""
+        box = self.element.get_by_role("textbox", name="Your answer")
+        box.fill(text)
+        box.press("Enter")
+
+    def end(self) -> None:
+        self.press("End chat")
+        self.press("End it now")
+        self.is_("Ended")
+
+    def leave(self, database: Database) -> None:
+        """Go to another page, and wait until no worker holds the session."""
+        session = self.session
+        self.page.goto("about:blank")
+        deadline = time.monotonic() + PATIENCE
+        while database.session(session)["worker_id"] is not None:
+            assert time.monotonic() < deadline, "the session is still held"
+            self.page.wait_for_timeout(20)
+
     # What a person sees
 
     def shows(self, *texts: str) -> None:
         """These are the messages, all of them, in this order, and none is waiting."""
-        expect(self.contents).to_have_text(texts, timeout=PATIENCE * 1000)
+        expect(self.contents).to_have_text(texts)
         expect(self.waiting).to_have_count(0)
 
     def is_(self, status: str) -> None:
         """Wait until the line above the conversation says so."""
-        expect(self.status).to_have_text(status, timeout=PATIENCE * 1000)
+        expect(self.status).to_have_text(status)
 
     def has_story(self, words: int) -> str:
         """Wait until so many words of a streaming message are there; the text so far."""
@@ -87,6 +131,23 @@ class Chat:
         stored = conversation(database.log(self.session))
         self.shows(*stored)  # a page that has just come shows "Online" before the log
         assert self.texts() == stored
+
+
+def scripts(page: Page) -> list[str]:
+    """The names of the scripts that a page has loaded."""
+    names: list[str] = page.evaluate(
+        "performance.getEntriesByType('resource').map(({ name }) => name.split('/').at(-1))"
+    )
+    return [name for name in names if name.endswith(".js")]
+
+
+def next_of(held: list[T], page: Page) -> T:
+    """Wait for something that a test holds back, such as a request."""
+    deadline = time.monotonic() + PATIENCE
+    while not held:
+        assert time.monotonic() < deadline, "nothing has come"
+        page.wait_for_timeout(20)
+    return held.pop(0)
 
 
 class Line:

@@ -1,19 +1,24 @@
-"""One server, a browser per module, a fresh context per test, and no complaints in any."""
+"""One server, one browser, a fresh context per test, and no complaints in any."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
     Page,
+    Playwright,
     expect,
     sync_playwright,
 )
@@ -27,6 +32,8 @@ APPLICATION = "tests.browser.app:application"
 SETTINGS = {"ROOT_URLCONF": "tests.browser.urls", "ALLOWED_HOSTS": ["127.0.0.1", ".localhost"]}
 #: One conversation at a time for who is logged in, and no patience with running turns at the end.
 CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1, "SHUTDOWN_TIMEOUT": 0.5}
+
+PASSWORD = "for the tests"
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -59,30 +66,58 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-# The synchronous Playwright occupies this thread's event loop while it lives, which async tests
-# and Django's ORM would notice: so it lives no longer than a module.
 # Two browsers and their servers on two cores take their time.
 expect.set_options(timeout=PATIENCE * 1000)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium without windows, where it is installed: a page of it takes a fifth of the time."""
-    with launched("chromium-headless-shell", "chromium") as found:
-        yield found
-
-
 @contextmanager
-def launched(*names: str) -> Iterator[Browser]:
-    """Start the first of these browsers that is installed."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        say_so = pytest.fail if services.required() else pytest.skip
-        say_so(f"chromium is not installed: {services.SERVICES['chromium']} cannot run")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield started
-        started.close()
+def running_loop(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
+    """Have code of this thread see ``loop`` as the event loop that runs, or None."""
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(before)
+
+
+@dataclass
+class Browsers:
+    """Those that are started. The loop of Playwright occupies this thread while it lives."""
+
+    playwright: Playwright
+    loop: asyncio.AbstractEventLoop
+    stack: ExitStack
+    started: dict[str, Browser] = field(default_factory=dict)
+
+    @contextmanager
+    def launched(self, *names: str) -> Iterator[Browser]:
+        """The first of these that is installed. In the block it is usable, and no other loop is."""
+        path = next(filter(None, map(shutil.which, names)), None)
+        if path is None:
+            say_so = pytest.fail if services.required() else pytest.skip
+            say_so(f"chromium is not installed: {services.SERVICES['chromium']} cannot run")
+        with running_loop(self.loop):
+            if path not in self.started or not self.started[path].is_connected():
+                browser = self.playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+                self.started[path] = self.stack.enter_context(browser)
+            yield self.started[path]
+
+
+@pytest.fixture(scope="session")
+def browsers() -> Iterator[Browsers]:
+    """Between the tests that use them async tests have loops of their own."""
+    with sync_playwright() as playwright, ExitStack() as stack:
+        found = Browsers(playwright, asyncio.get_running_loop(), stack)
+        with running_loop(None):
+            yield found
+
+
+@pytest.fixture
+def browser(browsers: Browsers) -> Iterator[Browser]:
+    """Chromium without windows, where it is installed: a page of it takes a fifth of the time."""
+    with browsers.launched("chromium-headless-shell", "chromium") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -97,13 +132,6 @@ def server(shared_server: Server) -> Iterator[Server]:
     yield shared_server
     if not shared_server.is_running:
         shared_server.start()
-
-
-@pytest.fixture
-def start_server() -> Iterator[Callable[..., Server]]:
-    """Starts the demo with settings of a test's own: ``start_server(HEARTBEAT=1)``."""
-    with ExitStack() as stack:
-        yield lambda **chatsessions: stack.enter_context(demo_server(**chatsessions))
 
 
 def demo_server(**chatsessions: Any) -> Any:
@@ -157,6 +185,32 @@ def without_tls(context: BrowserContext) -> None:
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     return context.new_page()
+
+
+def log_in(server: Server, context: BrowserContext) -> str:
+    """From now on this browser is somebody's who is new."""
+    name = f"user-{uuid4().hex[:8]}"
+    key, value = server.login(name).split("=")
+    context.add_cookies([{"name": key, "value": value, "url": server.origin}])
+    return name
+
+
+def add_staff(server: Server) -> str:
+    """Make somebody who may log in to the admin, with ``PASSWORD``, and do everything there."""
+    user = User(username=f"user-{uuid4().hex[:8]}")
+    user.set_password(PASSWORD)
+    server.database.add_user(user)
+    server.database.execute(
+        "UPDATE auth_user SET is_staff = 1, is_superuser = 1 WHERE username = ?", user.username
+    )
+    return user.username
+
+
+def log_in_by_form(page: Page, name: str) -> None:
+    """On the login page of the admin, in any language."""
+    page.locator("#id_username").fill(name)
+    page.locator("#id_password").fill(PASSWORD)
+    page.locator("#login-form [type=submit]").click()
 
 
 @pytest.fixture

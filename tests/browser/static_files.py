@@ -1,4 +1,4 @@
-"""Static files as a bucket has them: at another origin, each behind a signature of its own."""
+"""Sites that serve files, and a bucket: at another origin, each file behind a signature."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ def signature(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()
 
 
-class Bucket(SimpleHTTPRequestHandler):
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Bucket(Quiet):
     """Gives what was signed, to pages of any origin."""
 
     extensions_map = {".js": "text/javascript", ".css": "text/css"}  # noqa: RUF012
@@ -42,18 +47,15 @@ class Bucket(SimpleHTTPRequestHandler):
         self.send_header("Access-Control-Allow-Origin", "*")
         super().end_headers()
 
-    def log_message(self, *args: object) -> None:
-        pass
-
 
 @contextmanager
-def bucket(folder: Path) -> Iterator[str]:
-    """A server of the files in a folder; its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Bucket, directory=str(folder)))
+def serving(folder: Path, handler: type[Quiet] = Quiet) -> Iterator[int]:
+    """A server of the files in a folder; its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()

@@ -14,8 +14,6 @@ from tests.server.harness import Kind, Server
 
 from .chat import Chat
 from .conftest import APPLICATION, SETTINGS
-from .test_contents import choose
-from .test_exports import exported
 
 pytestmark = pytest.mark.browser
 
@@ -80,12 +78,14 @@ def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
         page.goto(f"http://127.0.0.1:{nginx.port}/app/chat/shelf/")
         chat = Chat(page)
         chat.is_("Online")
-        choose(chat, "Attach files", NOTES)
+        chat.attach(NOTES)
         expect(chat.element.get_by_role("progressbar")).to_have_count(0)
         chat.say("a file")
         expect(chat.contents.last).to_have_text("notes.txt: text/plain, 11 bytes")
         with page.expect_download() as download:
             chat.log.get_by_role("link").last.click()
         assert download.value.path().read_bytes() == NOTES["buffer"]
-        assert "notes.txt" in exported(chat, "Markdown")
+        expect(chat.element.get_by_role("button", name="Export conversation")).to_have_count(0)
+        chat.element.evaluate("element => element.setAttribute('export', '')")
+        assert "notes.txt" in chat.export("Markdown").path().read_text()
         page.close()

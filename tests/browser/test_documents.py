@@ -9,26 +9,25 @@ from playwright.sync_api import Browser, expect
 
 from tests.server.harness import Server
 
-from .chat import PATIENCE, Chat
-from .conftest import launched
-from .test_workshop import PATH
+from .chat import Chat
+from .conftest import Browsers
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched("chromium") as found:
+@pytest.fixture
+def browser(browsers: Browsers) -> Iterator[Browser]:
+    with browsers.launched("chromium") as found:
         yield found
 
 
 def test_files_that_are_shown(open_chat: Callable[..., Chat]) -> None:
     """As far as a browser shows them without running anything of them; the others are links."""
-    chat = open_chat(path=PATH)
+    chat = open_chat(path="/workshop/")
     chat.say("files")
     files = chat.log.locator("[part=files]")
     player = files.locator("audio")
-    expect(player).to_be_visible(timeout=PATIENCE * 1000)
+    expect(player).to_be_visible()
     expect(player).to_have_accessible_name("tone.wav")
     chat.page.wait_for_function("player => player.duration === 1", arg=player.element_handle())
     expect(files.locator("pre")).to_have_text("<b>first</b>\nsecond")
@@ -55,7 +54,7 @@ def test_a_pdf_where_no_frames_are_allowed(server: Server, browser: Browser) -> 
     for times in (1, 2):
         chat.say("files")
         paper = chat.log.locator("[part~=document]")
-        expect(paper).to_have_count(times, timeout=PATIENCE * 1000)
+        expect(paper).to_have_count(times)
         expect(paper.last).to_have_attribute("target", "_blank")
         expect(chat.log.locator("iframe")).to_have_count(0)
     assert len([text for text in complaints if "frame" in text]) == 1

@@ -65,96 +65,62 @@ def test_a_thumb_is_given_with_a_comment(server: Server, open_chat: Callable[...
     chat.say("one")
     chat.shows("one", "re one")
     field = chat.log.get_by_role("textbox", name="Comment (optional)")
-    thumb(chat, "Bad answer").focus()
+    send = chat.log.get_by_role("button", name="Send")
+    good, bad = thumb(chat, "Good answer"), thumb(chat, "Bad answer")
     keyboard = chat.page.keyboard
+    bad.focus()
     keyboard.press("Enter")
     expect(field).to_be_visible()
-    expect(thumb(chat, "Bad answer")).to_be_focused()
+    expect(bad).to_be_focused()
     keyboard.press("Tab")
     expect(field).to_be_focused()
     keyboard.type("half a")
     keyboard.press("Escape")
     expect(field).to_have_count(0)
-    expect(thumb(chat, "Bad answer")).to_be_focused()
-    thumb(chat, "Good answer").click()
+    expect(bad).to_be_focused()
+    good.click()
     expect(field).to_have_value("")
-    thumb(chat, "Good answer").click()
+    good.click()
     expect(field).to_have_count(0)
-    thumb(chat, "Good answer").click()
-    field.fill("<b>good</b>\nindeed")
-    chat.log.get_by_role("button", name="Send").click()
-    expect(field).to_have_count(0)
-    expect(thumb(chat, "Good answer")).to_be_focused()
-    expect(thumb(chat, "Good answer")).to_have_attribute("aria-pressed", "true")
-    chat.say("two")
-    chat.shows("one", "re one", "two", "re two")
-    assert comments(server, chat) == [("up", "<b>good</b>\nindeed")]
 
-
-def test_a_comment_stays_with_its_answer(server: Server, open_chat: Callable[..., Chat]) -> None:
-    """It is there to be changed, goes along with another thumb, and is gone with the last one."""
-    chat = open_chat(path="/critic/")
-    chat.say("one")
-    chat.shows("one", "re one")
-    field = chat.log.get_by_role("textbox", name="Comment (optional)")
-    send = chat.log.get_by_role("button", name="Send")
-    thumb(chat, "Good answer").click()
-    field.fill("too short")
-    send.click()
-    chat.reload()
-    chat.shows("one", "re one")
-    thumb(chat, "Bad answer").click()
-    expect(field).to_have_value("too short")
-    field.fill("far too short")
-    send.click()
-    expect(field).to_have_count(0)
-    thumb(chat, "Good answer").click()
-    expect(field).to_have_value("far too short")
-    chat.say("two")
-    chat.shows("one", "re one", "two", "re two")
-    assert comments(server, chat) == [("up", "far too short")]
-    field.fill("")
-    send.click()
-    chat.say("three")
-    chat.shows("one", "re one", "two", "re two", "three", "re three")
-    assert comments(server, chat) == [("up", "")]
-    thumb(chat, "Good answer").click()
-    thumb(chat, "Good answer").click()
-    expect(field).to_have_value("")
-
-
-def test_a_comment_goes_on_though_its_answer_is_changed(
-    server: Server, open_chat: Callable[..., Chat]
-) -> None:
-    """What was typed is there, the cursor too; and the thumbs still work."""
-    chat = open_chat(path="/critic/")
-    chat.say("one")
-    chat.shows("one", "re one")
-    field = chat.log.get_by_role("textbox", name="Comment (optional)")
-    thumb(chat, "Good answer").click()
+    # It goes on though its answer is changed: what was typed is there, the cursor too.
+    good.click()
     field.click()
-    keyboard = chat.page.keyboard
-    keyboard.type("half thought")
+    keyboard.type("<b>half</b> thought")
     for _ in range(8):
         keyboard.press("ArrowLeft")
     chat.element.evaluate("({ client }) => client.send('mend')")
     chat.shows("one", "re one, mended")
     expect(field).to_be_focused()
     keyboard.type(" a")
-    expect(field).to_have_value("half a thought")
+    expect(field).to_have_value("<b>half</b> a thought")
     assert pressed(chat) == ["true", "false"]
-    chat.log.get_by_role("button", name="Send").click()
+    send.click()
     expect(field).to_have_count(0)
-    expect(thumb(chat, "Good answer")).to_be_focused()
-    thumb(chat, "Bad answer").click()
-    assert pressed(chat) == ["false", "true"]
+    expect(good).to_be_focused()
     chat.say("two")
     chat.shows("one", "re one, mended", "two", "re two")
-    assert comments(server, chat) == [("down", "half a thought")]
+    assert comments(server, chat) == [("up", "<b>half</b> a thought")]
 
-
-def test_a_bot_that_does_not_ask_gets_none(server: Server, open_chat: Callable[..., Chat]) -> None:
-    chat = open_chat("counter")
-    chat.say("hello")
-    expect(chat.messages).to_have_count(3)
-    expect(chat.log.locator("[part=thumb]")).to_have_count(0)
+    # It is there to be changed, goes along with another thumb, and is gone with the last one.
+    chat.reload()
+    chat.shows("one", "re one, mended", "two", "re two")
+    bad.click()
+    expect(field).to_have_value("<b>half</b> a thought")
+    field.fill("far too short")
+    send.click()
+    expect(field).to_have_count(0)
+    assert pressed(chat) == ["false", "true"]
+    good.click()
+    expect(field).to_have_value("far too short")
+    chat.say("three")
+    expect(chat.contents.last).to_have_text("re three")
+    assert comments(server, chat) == [("up", "far too short")]
+    field.fill("")
+    send.click()
+    chat.say("four")
+    expect(chat.contents.last).to_have_text("re four")
+    assert comments(server, chat) == [("up", "")]
+    good.click()
+    good.click()
+    expect(field).to_have_value("")

@@ -51,8 +51,4 @@ def test_the_chat_fills_the_basket_and_the_page_empties_it(shop: Server, page: P
     chat.reload()
     expect(items).to_have_count(1)
     expect(chat.contents.last).to_have_text("Tea is out of your basket again.")
-
-
-def test_a_basket_needs_its_key(shop: Server, page: Page) -> None:
-    response = page.request.get(f"{shop.origin}/basket/forged/")
-    assert response.status == 404
+    assert page.request.get(f"{shop.origin}/basket/forged/").status == 404

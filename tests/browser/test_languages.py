@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import polib
 import pytest
-from django.contrib.auth.models import User
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.server.harness import Server
 
-from .test_admin_pages import PASSWORD
-from .test_look import STICKING_OUT
+from .chat import Chat
+from .conftest import add_staff, log_in_by_form
+from .looks import PHONE, WIDE, assert_fits
 
 pytestmark = pytest.mark.browser
 
-PHONE = {"width": 360, "height": 640}
-WIDE = {"width": 1100, "height": 800}
 LOCALE = Path(__file__).resolve().parent.parent.parent / "chatsessions" / "locale"
 LANGUAGES = ("de", "fr", "es")
 #: What a person reads, and hears of: texts, labels, titles and placeholders.
@@ -41,17 +39,9 @@ READ = """
   return found.filter((text) => text?.trim()).map((text) => text.trim());
 }
 """
-#: Buttons whose words have no room in them.
-TOO_NARROW = """
-() => {
-  const chats = [...document.querySelectorAll("chat-session")];
-  return chats.flatMap((chat) => [...chat.shadowRoot.querySelectorAll("button")])
-    .filter((button) => button.checkVisibility() && button.scrollWidth > button.clientWidth + 1)
-    .map((button) => button.textContent);
-}
-"""
 
 
+@cache
 def english(language: str, *domains: str) -> dict[str, str]:
     """Messages in English that are said otherwise in a language, and how."""
     found = {}
@@ -77,20 +67,14 @@ def assert_in(language: str, page: Page, *domains: str) -> None:
     assert translated & set(read)
 
 
-def assert_fits(page: Page) -> None:
-    assert page.evaluate(STICKING_OUT) == []
-    assert page.evaluate(TOO_NARROW) == []
-
-
-@pytest.fixture(params=[PHONE, WIDE], ids=["phone", "wide"])
+@pytest.fixture
 def speaking(
-    request: pytest.FixtureRequest, server: Server, new_context: Callable[..., BrowserContext]
+    server: Server, new_context: Callable[..., BrowserContext]
 ) -> Callable[[str, str], Page]:
     """Opens a page in a browser that asks for a language."""
 
     def open_page(language: str, path: str) -> Page:
-        context = new_context(locale=f"{language}-{language.upper()}", viewport=request.param)
-        page = context.new_page()
+        page = new_context(locale=f"{language}-{language.upper()}", viewport=WIDE).new_page()
         page.goto(server.origin + path)
         return page
 
@@ -100,11 +84,17 @@ def speaking(
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_conversation(language: str, speaking: Callable[[str, str], Page]) -> None:
     page = speaking(language, "/workshop/")
+
+    def looks_right() -> None:
+        for size in (WIDE, PHONE):
+            page.set_viewport_size(size)
+            assert_in(language, page, "djangojs")
+            assert_fits(page)
+
     words = english(language, "djangojs", "django")
     chat = page.locator("chat-session")
     expect(chat.locator("[part=starters]")).to_be_visible()
-    assert_in(language, page, "djangojs")
-    assert_fits(page)
+    looks_right()
     box = chat.get_by_role("textbox")
     box.fill("think")
     box.press("Enter")
@@ -113,26 +103,22 @@ def test_a_conversation(language: str, speaking: Callable[[str, str], Page]) -> 
         step.evaluate("(step) => { step.open = true; }")
     expect(chat.locator("[part=step-error]").last).to_have_text(words["This step has failed."])
     expect(chat.locator("[part=author]").last).to_have_text(words.get("Assistant", "Assistant"))
-    assert_in(language, page, "djangojs")
-    assert_fits(page)
+    looks_right()
     chat.get_by_role("button", name=words["Settings"]).click()
     expect(chat.get_by_role("button", name=words["Save"])).to_be_visible()
-    assert_in(language, page, "djangojs")
-    assert_fits(page)
+    looks_right()
     page.keyboard.press("Escape")
     box.fill("nonsense")
     box.press("Enter")
     failure = chat.locator("[part~=error] [part=content]").last
     expect(failure).to_have_text(words["Something went wrong. Please try again."])
     chat.get_by_role("button", name=words["End chat"]).click()
-    assert_in(language, page, "djangojs")
-    assert_fits(page)
+    looks_right()
     chat.locator("[part=end-confirm]").click()
     expect(chat.locator("[part=banner]")).to_contain_text(
         words["You have ended this conversation."]
     )
-    assert_in(language, page, "djangojs")
-    assert_fits(page)
+    looks_right()
 
 
 @pytest.mark.parametrize(
@@ -140,20 +126,16 @@ def test_a_conversation(language: str, speaking: Callable[[str, str], Page]) -> 
     [pytest.param(name, marks=[] if name == "de" else pytest.mark.slow) for name in LANGUAGES],
 )
 def test_the_admin(
-    language: str, server: Server, speaking: Callable[[str, str], Page], open_chat: Any
+    language: str,
+    server: Server,
+    speaking: Callable[[str, str], Page],
+    open_chat: Callable[..., Chat],
 ) -> None:
     chat = open_chat("counter")
     chat.say("hello")
     expect(chat.contents).to_have_count(3)
-    if server.database.user_id("admin") is None:
-        user = User(username="admin")
-        user.set_password(PASSWORD)
-        server.database.add_user(user)
-        server.database.execute("UPDATE auth_user SET is_staff = 1, is_superuser = 1")
     page = speaking(language, "/admin/chatsessions/worker/")
-    page.locator("#id_username").fill("admin")
-    page.locator("#id_password").fill(PASSWORD)
-    page.locator("input[type=submit]").click()
+    log_in_by_form(page, add_staff(server))
     expect(page.locator("#result_list")).to_be_visible()
     assert_in(language, page, "django")
     for path in (
@@ -172,22 +154,6 @@ def test_the_admin(
     assert_in(language, page, "django")
 
 
-def test_dates_and_numbers_are_those_of_the_page(
-    server: Server, new_context: Callable[..., BrowserContext]
-) -> None:
-    """Whose browser asks for English reads a page in German, if the site says so."""
-    page = new_context(locale="en-US", timezone_id="UTC").new_page()
-    page.clock.set_fixed_time("2026-05-01T15:04:00Z")
-    page.goto(f"{server.origin}/arabic/?language=de")
-    chat = page.locator("chat-session")
-    chat.get_by_role("textbox").fill("hallo")
-    chat.get_by_role("textbox").press("Enter")
-    expect(chat.locator("[part=content]")).to_have_count(3)
-    titles = [time.get_attribute("title") for time in chat.locator("time").all()]
-    assert titles
-    assert all(re.fullmatch(r"\d+\.\d+\.\d{4}, \d\d:\d\d:\d\d", title or "") for title in titles)
-
-
 #: Whether the first letter of a text is on the right of its box.
 RIGHT = """(element) => {
   const range = document.createRange();
@@ -198,48 +164,86 @@ RIGHT = """(element) => {
 }"""
 
 
-@pytest.mark.parametrize("language", ["de", "ar"])
-def test_each_text_has_its_own_direction(language: str, server: Server, page: Page) -> None:
-    """Whatever that of the page is: in a message, and while it is written."""
-    page.goto(f"{server.origin}/arabic/?language={language}")
-    chat = page.locator("chat-session")
+def say(chat: Locator, text: str) -> None:
+    """In any language, to a bot that says it again twice."""
     contents = chat.locator("[part=content]")
-    for count, text in enumerate(("مرحبا - and on", "hello - مرحبا"), start=1):
-        chat.get_by_role("textbox").fill(text)
-        expect(chat.get_by_role("textbox")).to_have_css("unicode-bidi", "plaintext")
-        chat.get_by_role("textbox").press("Enter")
-        expect(contents).to_have_count(3 * count)
-    assert [one.evaluate(RIGHT) for one in contents.all()] == [True] * 3 + [False] * 3
+    count = contents.count()
+    box = chat.get_by_role("textbox")
+    box.fill(text)
+    expect(box).to_have_css("unicode-bidi", "plaintext")
+    box.press("Enter")
+    expect(contents).to_have_count(count + 3)
 
 
-@pytest.mark.parametrize("viewport", [PHONE, WIDE], ids=["phone", "wide"])
-def test_from_right_to_left(
-    viewport: Any, server: Server, new_context: Callable[..., BrowserContext]
+def assert_each_has_its_own_direction(chat: Locator) -> None:
+    """Whatever that of the page is: in a message, and while it is written."""
+    contents = chat.locator("[part=content]")
+    before = contents.count()
+    say(chat, "مرحبا - and on")
+    say(chat, "hello - مرحبا")
+    found = contents.evaluate_all(f"all => all.map({RIGHT})")
+    assert found[before:] == [True] * 3 + [False] * 3
+
+
+TELL = """(element, [type, detail]) => element.client.dispatchEvent(
+  new CustomEvent(type, { detail: { live: true, ...detail } }))"""
+
+
+def test_a_page_in_german_in_a_browser_that_asks_for_english(
+    server: Server, new_context: Callable[..., BrowserContext]
 ) -> None:
+    """Dates and numbers are those of the page; each text has its own direction."""
+    page = new_context(locale="en-US", timezone_id="UTC").new_page()
+    page.clock.set_fixed_time("2026-05-01T15:04:00Z")
+    page.goto(f"{server.origin}/arabic/?language=de")
+    chat = page.locator("chat-session")
+    assert_each_has_its_own_direction(chat)
+    titles = [time.get_attribute("title") for time in chat.locator("time").all()]
+    assert titles
+    assert all(re.fullmatch(r"\d+\.\d+\.\d{4}, \d\d:\d\d:\d\d", title or "") for title in titles)
+
+    # A text that streams runs as its first letter does, from right to left at once. When it is
+    # whole, each of its paragraphs runs as its own.
+    message = {"id": "m", "content": "", "streaming": True}
+    chat.evaluate(TELL, ["event", {"seq": 0, "name": "message", "data": message}])
+    for index, text in enumerate(["- שלום ", "עולם\n", "hello\n"]):
+        chat.evaluate(TELL, ["token", {"message": "m", "index": index, "text": text}])
+    content = chat.locator("[part=content]").last
+    expect(content).to_have_text("- שלום עולם hello")
+    expect(content).to_have_css("direction", "rtl")
+    expect(content).to_have_css("unicode-bidi", "isolate")
+    whole = {"id": "m", "content": "- שלום עולם\nhello\n", "streaming": False}
+    chat.evaluate(TELL, ["event", {"seq": 0, "name": "message_update", "data": whole}])
+    expect(content).to_have_css("unicode-bidi", "plaintext")
+    expect(content).to_have_css("direction", "ltr")
+
+
+def test_from_right_to_left(server: Server, new_context: Callable[..., BrowserContext]) -> None:
     """The page's direction is the element's: what is on the right is on the left."""
-    page = new_context(locale="ar", viewport=viewport).new_page()
+    page = new_context(locale="ar", viewport=PHONE).new_page()
     page.goto(f"{server.origin}/arabic/?language=ar")
     chat = page.locator("chat-session")
-    box = chat.get_by_role("textbox")
-    box.fill("مرحبا، كيف حالك اليوم؟")
-    box.press("Enter")
-    contents = chat.locator("[part=content]")
-    expect(contents).to_have_count(3)
-    send = chat.locator("[part=send]")
-    where = {
-        name: locator.bounding_box() or {}
-        for name, locator in (("send", send), ("box", box), ("end", chat.locator("[part=end]")))
-    }
-    heading = chat.locator("[part=heading]").bounding_box() or {}
-    assert where["send"]["x"] + where["send"]["width"] <= where["box"]["x"]
-    assert where["end"]["x"] + where["end"]["width"] <= heading["x"] + 1
-    own = chat.locator("[part~=own]").bounding_box() or {}
-    other = chat.locator("[part~=other]").first.bounding_box() or {}
-    assert own["x"] < viewport["width"] / 2 - own["width"] / 2
-    assert other["x"] + other["width"] > viewport["width"] / 2
-    assert_fits(page)
+    say(chat, "مرحبا، كيف حالك اليوم؟")
+
+    def box(part: str) -> dict[str, float]:
+        found = chat.locator(part).first.bounding_box()
+        assert found
+        return {"left": found["x"], "right": found["x"] + found["width"], **found}
+
+    for size in (WIDE, PHONE):
+        page.set_viewport_size(size)
+        own, other, middle = box("[part~=own]"), box("[part~=other]"), size["width"] / 2
+        assert box("[part=send]")["right"] <= box("[part=input]")["left"]
+        assert box("[part=end]")["right"] <= box("[part=heading]")["left"] + 1
+        assert own["left"] < middle - own["width"] / 2
+        assert other["right"] > middle
+        assert_fits(page)
+    assert_each_has_its_own_direction(chat)
+
     page.goto(f"{server.origin}/arabic/?language=ar&bot=workshop")
     arrow = chat.locator("[part=end] [data-points]")
     expect(arrow).to_be_visible()
     assert arrow.evaluate("(icon) => new DOMMatrix(getComputedStyle(icon).transform).a") == -1
-    assert_fits(page)
+    for size in (WIDE, PHONE):
+        page.set_viewport_size(size)
+        assert_fits(page)

@@ -1,191 +1,99 @@
-"""A login that ends in another tab, on another server: the page says so, and loses nothing."""
+"""Who is logged in changes: the page says so, and loses and shows nothing of anybody."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, expect
 
-from tests.server.harness import Server, free_port, started
+from tests.server.harness import Server
 
-from .chat import PATIENCE, Chat, Line
-from .conftest import APPLICATION, CHATSESSIONS, SETTINGS
+from .chat import Chat, Line
+from .conftest import add_staff, demo_server, log_in, log_in_by_form
 
 pytestmark = pytest.mark.browser
 
-PASSWORD = "for the tests"
 GREETING = "Tell me something. I forget nothing that you say here."
 
 
-@pytest.fixture
-def often(start_server: Callable[..., Server]) -> Server:
+@pytest.fixture(scope="module")
+def often() -> Iterator[Server]:
     """A server that looks at the logins of its pages again every half second."""
-    return start_server(REVALIDATE_SECONDS=0.5)
+    with demo_server(REVALIDATE_SECONDS=0.5) as found:
+        yield found
 
 
-@pytest.fixture
-def beside(often: Server) -> Iterator[Server]:
-    """Another server process with the same database, which the first hears nothing of."""
-    server = Server(
-        often.folder,
-        application=APPLICATION,
-        settings=SETTINGS,
-        chatsessions=CHATSESSIONS,
-        port=free_port(),
-    )
-    try:
-        yield server.start()
-    finally:
-        server.terminate()
-        started.remove(server)
-
-
-@pytest.fixture
-def name(often: Server) -> str:
-    """Somebody who may log in by the admin's page."""
-    return add_staff(often)
-
-
-def add_staff(server: Server) -> str:
-    user = User(username=f"user-{uuid4().hex[:8]}")
-    user.set_password(PASSWORD)
-    server.database.add_user(user)
-    server.database.execute("UPDATE auth_user SET is_staff = 1")
-    return user.username
-
-
-def log_in(page: Page, name: str) -> None:
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-
-
-@pytest.mark.slow
-def test_a_logout_on_another_server(
-    often: Server, beside: Server, name: str, context: BrowserContext
-) -> None:
-    """
-    The line closes when the login is looked at again, for good: the page says why and where to
-    log in. What was being written is kept, and after the login the conversation goes on.
-    """
+def test_an_account_that_is_closed(often: Server, context: BrowserContext) -> None:
+    """It is no way back in, either: the page has no more than a stranger's."""
+    name = log_in(often, context)
     page = context.new_page()
     page.goto(f"{often.origin}/chat/assistant/")
-    page.get_by_role("link", name="Log in").click()
-    log_in(page, name)
-    chat = Chat(page)
-    chat.say("I like hats")
-    expect(chat.contents.last).to_contain_text("That makes 1.")
-    expect(chat.streaming).to_have_count(0)
-    session = chat.session
-    chat.input.fill("half a thought")
-
-    tab = context.new_page()
-    tab.goto(f"{beside.origin}/admin/")
-    tab.get_by_role("button", name="Log out").click()
-    expect(tab.get_by_role("heading", name="Logged out")).to_be_visible()
-
-    chat.is_("Not available")
-    expect(chat.banner).to_contain_text(
-        "You are not logged in any more. What you have written is kept.", timeout=PATIENCE * 1000
-    )
-    expect(chat.element.get_by_role("button", name="Try now")).to_have_count(0)
-    expect(chat.log.get_by_text("I like hats", exact=True)).to_be_visible()
-    assert often.database.session(session)["status"] == "away"
-
-    chat.banner.get_by_role("link", name="Log in").click()
-    log_in(page, name)
-    chat.is_("Online")
-    assert chat.session == session
-    expect(chat.input).to_have_value("half a thought")
-    chat.input.press("Enter")
-    expect(chat.contents.last).to_contain_text("That makes 2.")
-    expect(chat.streaming).to_have_count(0)
-    chat.shows_what_is_stored(often.database)
-
-
-def test_an_account_that_is_closed(often: Server, name: str, context: BrowserContext) -> None:
-    """It is no way back in, either: the page has no more than a stranger's."""
-    page = context.new_page()
-    page.goto(f"{often.origin}/admin/login/?next=/chat/assistant/")
-    log_in(page, name)
     chat = Chat(page)
     chat.shows(GREETING)
     session = chat.session
-    often.database.execute("UPDATE auth_user SET is_active = 0")
-    expect(chat.banner).to_contain_text("You are not logged in any more.", timeout=PATIENCE * 1000)
+    often.database.execute("UPDATE auth_user SET is_active = 0 WHERE username = ?", name)
+    expect(chat.banner).to_contain_text("You are not logged in any more.")
     chat.reload()
     chat.is_("Online")
     expect(chat.notes).to_contain_text("could not be continued")
     assert chat.session != session
 
 
-def log_out_and_in(server: Server, context: BrowserContext, name: str) -> None:
-    """In another tab: from now on the browser is somebody else's."""
-    tab = context.new_page()
-    tab.goto(f"{server.origin}/admin/")
-    tab.get_by_role("button", name="Log out").click()
-    tab.goto(f"{server.origin}/admin/login/")
-    log_in(tab, name)
-    expect(tab.get_by_role("button", name="Log out")).to_be_visible()
-    tab.close()
-
-
-@pytest.mark.parametrize("reloads", [True, False])
 def test_the_next_user_of_a_tab_sends_and_sees_nothing_of_the_last_one_s(
-    reloads: bool, often: Server, name: str, context: BrowserContext
+    often: Server, context: BrowserContext
 ) -> None:
     """
-    Neither what was written without a line, nor a draft, nor keys: on a page that is loaded for
-    the next user, and on one that was there before them.
+    Neither what was written without a line, nor a draft, nor keys: on a page that was there before
+    them, and on one that is loaded for the next user.
     """
+
+    def give_keys(key: str, region: str) -> None:
+        chat.element.get_by_label("API_KEY").fill(key)
+        chat.element.get_by_label("REGION").fill(region)
+        chat.press("Save and connect")
+        chat.is_("Online")
+
+    log_in(often, context)
     page = context.new_page()
     line = Line(page)
-    page.goto(f"{often.origin}/admin/login/?next=/chat/vault/")
-    log_in(page, name)
+    page.goto(f"{often.origin}/chat/vault/")
     chat = Chat(page)
-    for label, value in (("API_KEY", "sesame-42"), ("REGION", "Bree")):
-        chat.element.get_by_label(label).fill(value)
-    chat.press("Save and connect")
-    chat.is_("Online")
-    session = chat.session
-    line.cut()
-    chat.say("my PIN is 1234")
-    expect(chat.waiting).to_have_count(1)
-    chat.input.fill("half a thought")
-
-    log_out_and_in(often, context, add_staff(often))
-    if reloads:
-        line.restore()
-        chat.reload()
-    else:
-        line.mend()
-    key = chat.element.get_by_label("API_KEY")
-    expect(key).to_have_value("", timeout=PATIENCE * 1000)
-    expect(chat.element.get_by_label("REGION")).to_have_value("")
-    expect(chat.waiting).to_have_count(0)
-    key.fill("other-7")
-    chat.element.get_by_label("REGION").fill("Rohan")
-    chat.press("Save and connect")
-    chat.is_("Online")
-    expect(chat.input).to_have_value("")
-    chat.say("which?")
-    expect(chat.contents.last).to_have_text("A key of 7 characters that ends in '-7', for Rohan.")
-    assert chat.session != session
-    remembered = page.evaluate("JSON.stringify(Object.entries(sessionStorage))")
-    everything = str(often.database.query("SELECT * FROM chatsessions_sessionevent")) + remembered
-    for secret in ("1234", "half a thought", "sesame"):
-        assert secret not in everything
+    give_keys("sesame-42", "Bree")
+    for reloads in (False, True):
+        session = chat.session
+        line.cut()
+        chat.say("my PIN is a-b-c-d")
+        expect(chat.waiting).to_have_count(1)
+        chat.input.fill("a secret wish")
+        log_in(often, context)
+        if reloads:
+            line.restore()
+            chat.reload()
+        else:
+            line.mend()
+        expect(chat.element.get_by_label("API_KEY")).to_have_value("")
+        expect(chat.element.get_by_label("REGION")).to_have_value("")
+        expect(chat.waiting).to_have_count(0)
+        give_keys("other-7", "Rohan")
+        expect(chat.input).to_have_value("")
+        chat.say("which?")
+        answer = "A key of 7 characters that ends in '-7', for Rohan."
+        expect(chat.contents.last).to_have_text(answer)
+        assert chat.session != session
+        remembered = page.evaluate("JSON.stringify(Object.entries(sessionStorage))")
+        stored = str(often.database.query("SELECT * FROM chatsessions_sessionevent"))
+        for secret in ("a-b-c-d", "a secret wish", "sesame"):
+            assert secret not in stored + remembered
 
 
 @pytest.mark.parametrize("in_this_tab", [True, False], ids=["in this tab", "in another"])
 def test_a_conversation_that_was_begun_before_the_login_goes_on(
-    in_this_tab: bool, often: Server, name: str, new_context: Callable[..., BrowserContext]
+    in_this_tab: bool, often: Server, new_context: Callable[..., BrowserContext]
 ) -> None:
     """It is given to who logs in, with another token: a browser with the old one gets nothing."""
+    name = add_staff(often)
     context, elsewhere = new_context(), new_context()
     page = context.new_page()
     page.goto(f"{often.origin}/visitors/")
@@ -198,7 +106,7 @@ def test_a_conversation_that_was_begun_before_the_login_goes_on(
 
     tab = page if in_this_tab else context.new_page()
     tab.goto(f"{often.origin}/admin/login/?next={'/visitors/' if in_this_tab else '/admin/'}")
-    log_in(tab, name)
+    log_in_by_form(tab, name)
     page.wait_for_function(
         """before => {
           const { token } = document.querySelector("chat-session")?.client ?? {};

@@ -8,64 +8,60 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
-from .chat import PATIENCE, Chat
+from .chat import Chat
 
 pytestmark = pytest.mark.browser
 
 #: How many numbers the counter is told, with an answer each.
 TOLD = 70
+SAY = """(element, told) => {
+  for (let number = 1; number <= told; number++) element.client.sendMessage(`number ${number}`);
+}"""
 #: Where a message stands within what is seen, in pixels.
-PLACE = """
-(element) => element.getBoundingClientRect().top
-"""
+PLACE = "element => element.getBoundingClientRect().top"
+TO_THE_TOP = "log => { log.scrollTop = 0; }"
+ANEW = """async (element) => {
+  const { parentNode } = element;
+  element.remove();
+  await new Promise((resolve) => setTimeout(resolve));
+  element = element.cloneNode();
+  element.setAttribute("latest", "all");
+  parentNode.prepend(element);
+}"""
 
 
-def long_conversation(open_chat: Callable[..., Chat]) -> Chat:
-    """A reloaded page of a conversation that has more messages than it begins with."""
+def test_a_long_conversation(open_chat: Callable[..., Chat], context: BrowserContext) -> None:
+    """It begins with its last messages. The others come when they are wanted."""
     chat = open_chat("counter")
     chat.is_("Online")
-    chat.element.evaluate(
-        "(element, told) => { for (let i = 1; i <= told; i++)"
-        " element.client.sendMessage(`number ${i}`); }",
-        TOLD,
-    )
-    expect(chat.contents.filter(has_text=f"{TOLD} message(s)")).to_have_count(
-        1, timeout=PATIENCE * 1000
-    )
-    chat.reload()
-    chat.is_("Online")
-    expect(chat.contents.last).to_contain_text(f"{TOLD} message(s)")
-    return chat
-
-
-def test_earlier_messages_come_while_scrolling_up(open_chat: Callable[..., Chat]) -> None:
-    """All of them in their order, with none twice, and the one being read stays where it is."""
-    chat = long_conversation(open_chat)
-    expect(chat.contents).to_have_count(50)
+    chat.element.evaluate(SAY, TOLD)
+    last = chat.contents.filter(has_text=f"{TOLD} message(s)")
+    expect(last).to_have_count(1)
     stored = 2 * TOLD + 1
-    oldest = chat.messages.first
-    expect(oldest).to_be_attached()
-    marked = oldest.evaluate_handle("element => element")
-    chat.log.evaluate("log => { log.scrollTop = 0; }")
-    expect(chat.contents).to_have_count(stored, timeout=PATIENCE * 1000)
+    button = chat.element.get_by_role("button", name="Show earlier messages")
+    status = chat.element.locator("[part=older-status]").last
+
+    def reload() -> None:
+        chat.reload()
+        chat.is_("Online")
+        expect(last).to_have_count(1)
+        expect(chat.contents).to_have_count(50)
+
+    # All of them while scrolling up, in their order, none twice; what is read stays where it is.
+    reload()
+    marked = chat.messages.first.evaluate_handle("element => element")
+    chat.log.evaluate(TO_THE_TOP)
+    expect(chat.contents).to_have_count(stored)
     texts = chat.texts()
-    assert [text for text in texts if text.startswith("number")] == [
-        f"number {number}" for number in range(1, TOLD + 1)
-    ]
+    numbers = [f"number {number}" for number in range(1, TOLD + 1)]
+    assert [text for text in texts if text.startswith("number")] == numbers
     assert texts[0].startswith("Hi!")
     assert len(set(texts)) == stored
-    expect(chat.element.get_by_role("button", name="Show earlier messages")).to_be_hidden()
-    top = marked.evaluate(PLACE)
-    log = chat.log.evaluate(PLACE)
-    assert -50 < top - log < 250, "the reader was moved"
+    expect(button).to_be_hidden()
+    assert -50 < marked.evaluate(PLACE) - chat.log.evaluate(PLACE) < 250, "the reader was moved"
     expect(chat.log).to_have_attribute("aria-live", "polite")
 
-
-def test_earlier_messages_come_by_the_keyboard(
-    open_chat: Callable[..., Chat], context: BrowserContext
-) -> None:
-    """A button brings them, says what failed, tries again, and leaves the focus in the log."""
-    chat = long_conversation(open_chat)
+    # By a button, which says what failed, tries again, and leaves the focus in the log.
     refusals = [404, 429]
 
     def refuse(route: Route) -> None:
@@ -74,30 +70,31 @@ def test_earlier_messages_come_by_the_keyboard(
         else:
             route.continue_()
 
-    context.route(re.compile(r"/entries/\?"), refuse)
-    button = chat.element.get_by_role("button", name="Show earlier messages")
-    status = chat.element.locator("[part=older-status]").last
+    entries = re.compile(r"/entries/\?")
+    reload()
+    context.route(entries, refuse)
     for _ in range(2):
         button.press("Enter")
         expect(status).to_have_text("The earlier messages could not be loaded.")
     button.press("Enter")
-    expect(chat.contents).to_have_count(2 * TOLD + 1, timeout=PATIENCE * 1000)
+    expect(chat.contents).to_have_count(stored)
     expect(chat.log).to_be_focused()
     expect(status).to_be_hidden()
+    context.unroute(entries)
 
-
-def test_earlier_messages_come_when_the_line_is_back(
-    open_chat: Callable[..., Chat], context: BrowserContext
-) -> None:
-    chat = long_conversation(open_chat)
+    # When the line is back.
+    reload()
     context.set_offline(True)
-    chat.log.evaluate("log => { log.scrollTop = 0; }")
-    expect(chat.element.locator("[part=older-status]").last).to_have_text(
-        "The earlier messages could not be loaded."
-    )
+    chat.log.evaluate(TO_THE_TOP)
+    expect(status).to_have_text("The earlier messages could not be loaded.")
     context.set_offline(False)
     chat.is_("Online")
-    expect(chat.contents).to_have_count(2 * TOLD + 1, timeout=PATIENCE * 1000)
+    expect(chat.contents).to_have_count(stored)
+
+    # At once, if the page wants it so.
+    chat.element.evaluate(ANEW)
+    expect(chat.contents).to_have_count(stored)
+    expect(button).to_be_hidden()
 
 
 def test_earlier_messages_do_not_undo_what_was_sent_again(open_chat: Callable[..., Chat]) -> None:
@@ -116,19 +113,3 @@ def test_earlier_messages_do_not_undo_what_was_sent_again(open_chat: Callable[..
         expect(chat.log.locator("[part=step-name]")).to_have_text(["Whole", "Part"])
         outputs = chat.log.locator("[part=step-field]:last-of-type [part=step-text]")
         expect(outputs).to_have_text(["Whole 2", "Part 2"])
-
-
-def test_a_page_may_want_all_of_a_conversation(open_chat: Callable[..., Chat]) -> None:
-    chat = long_conversation(open_chat)
-    chat.element.evaluate(
-        """async (element) => {
-          const { parentNode } = element;
-          element.remove();
-          await new Promise((resolve) => setTimeout(resolve));
-          element = element.cloneNode();
-          element.setAttribute("latest", "all");
-          parentNode.prepend(element);
-        }"""
-    )
-    expect(chat.contents).to_have_count(2 * TOLD + 1, timeout=PATIENCE * 1000)
-    expect(chat.element.get_by_role("button", name="Show earlier messages")).to_be_hidden()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
-from .chat import Chat
+from .chat import Chat, next_of
 
 pytestmark = pytest.mark.browser
 
@@ -21,20 +21,6 @@ customElements.whenDefined("chat-session").then(focus);
 
 def unreachable(route: Route) -> None:
     route.abort("connectionrefused")
-
-
-def scripts(chat: Chat) -> list[str]:
-    """The names of the scripts that the page has loaded."""
-    names: list[str] = chat.page.evaluate(
-        "performance.getEntriesByType('resource').map(({ name }) => name.split('/').at(-1))"
-    )
-    return [name for name in names if name.endswith(".js")]
-
-
-def test_settings_load_it_once(open_chat: Callable[..., Chat]) -> None:
-    chat = open_chat("echo")
-    expect(chat.element.get_by_role("button", name="Settings")).to_be_visible()
-    assert scripts(chat) == ["chat-session.js", "panels.js"]
 
 
 def test_a_conversation_goes_on_while_it_cannot_be_loaded(
@@ -58,44 +44,33 @@ def test_a_conversation_goes_on_while_it_cannot_be_loaded(
     expect(chat.contents.last).to_have_text("From now on: loud, 1 time(s).")
 
 
-def test_keys_are_asked_for_when_it_is_there(
+def test_what_stands_in_place_of_a_conversation_waits_for_it(
     open_chat: Callable[..., Chat], context: BrowserContext
 ) -> None:
     """Without it nothing goes on: the page says so, and tries again when it is told to."""
     context.route(FILE, unreachable)
-    chat = open_chat("vault")
-    keys = chat.element.locator("[part=keys]")
+    guide = open_chat("guide")
+    failed = guide.element.get_by_role("alert")
+    expect(failed).to_have_text("The profiles could not be loaded.")
+    vault = open_chat("vault")
+    keys = vault.element.locator("[part=keys]")
     expect(keys.get_by_role("alert")).to_have_text("This part of the page could not be loaded.")
-    chat.press("Try again")
+    vault.press("Try again")
     expect(keys.get_by_role("alert")).to_be_visible()
     context.unroute(FILE)
-    chat.press("Try again")
+    vault.press("Try again")
     expect(keys.get_by_label("API_KEY")).to_be_focused()
+    guide.press("Try again")
+    expect(guide.element.get_by_role("radio").first).to_be_checked()
+    guide.press("Start")
+    guide.is_("Online")
 
-
-def test_the_cursor_goes_to_the_keys(
-    open_chat: Callable[..., Chat], context: BrowserContext
-) -> None:
-    """From the message box, which is gone, over the wait for them."""
+    # The cursor goes there from the message box, which is gone, over the wait for it.
     held: list[Route] = []
     context.route(FILE, lambda route: held.append(route))
-    context.add_init_script(FOCUS)
-    chat = open_chat("vault")
-    keys = chat.element.locator("[part=keys]")
+    vault.page.add_init_script(FOCUS)
+    vault.reload()
     expect(keys).to_have_text("Loading…")
     expect(keys).to_be_focused()
-    held.pop().continue_()
+    next_of(held, vault.page).continue_()
     expect(keys.get_by_label("API_KEY")).to_be_focused()
-
-
-def test_profiles_are_offered_when_it_is_there(
-    open_chat: Callable[..., Chat], context: BrowserContext
-) -> None:
-    context.route(FILE, unreachable)
-    chat = open_chat("guide")
-    expect(chat.element.get_by_role("alert")).to_have_text("The profiles could not be loaded.")
-    context.unroute(FILE)
-    chat.press("Try again")
-    expect(chat.element.get_by_role("radio").first).to_be_checked()
-    chat.press("Start")
-    chat.is_("Online")

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -17,9 +14,10 @@ from tests import services
 from tests.server.harness import Server, running
 from tests.server.npm import SOURCES, install_client, run
 
-from .chat import Chat
+from .chat import GREETING, Chat, counted
 from .conftest import APPLICATION, CHANCE, CHATSESSIONS, SETTINGS
-from .test_widget import Widget
+from .static_files import serving
+from .widget import Widget
 
 pytestmark = pytest.mark.browser
 
@@ -51,11 +49,6 @@ client.connect();
 """
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @dataclass
 class Shop:
     """A site that serves its pages as files, and knows nothing of Django."""
@@ -80,13 +73,7 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
 
         def open_shop() -> Shop:
             folder = tmp_path_factory.mktemp("shop")
-            serve = partial(Quiet, directory=str(folder))
-            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), serve))
-            thread = Thread(target=server.serve_forever)
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            return Shop(folder, server.server_port)
+            return Shop(folder, stack.enter_context(serving(folder)))
 
         yield open_shop
 
@@ -110,14 +97,15 @@ def support(shop: Shop) -> Iterator[Server]:
 def test_a_conversation_with_files_on_an_allowed_page(
     shop: Shop, support: Server, context: BrowserContext, page: Page
 ) -> None:
-    """It is there after a reload, by the token in that page's storage; there is no cookie."""
+    """
+    It is there after a reload, by the token in that page's storage; there is no cookie. So are
+    profiles.
+    """
     page.goto(shop.page(support, "shelf", "data-files"))
     widget = Widget(page)
     widget.open()
     note = {"name": "grüße.txt", "mimeType": "text/plain", "buffer": b"hello"}
-    with page.expect_file_chooser() as chooser:
-        widget.chat.press("Attach files")
-    chooser.value.set_files([note])
+    widget.chat.attach(note)
     expect(widget.chat.element.locator("[part=attachment]")).to_contain_text("grüße.txt")
     expect(widget.chat.element.locator("[part=attachment] progress")).to_have_count(0)
     widget.chat.input.press("Enter")
@@ -134,10 +122,8 @@ def test_a_conversation_with_files_on_an_allowed_page(
     stored = page.evaluate("Object.entries(sessionStorage)")
     assert any("token" in value for _, value in stored)
 
-
-def test_profiles_on_an_allowed_page(shop: Shop, support: Server, page: Page) -> None:
-    page.goto(shop.page(support, "guide", 'data-profiles data-chat="guide"'))
-    widget = Widget(page)
+    widget = Widget(context.new_page())
+    widget.page.goto(shop.page(support, "guide", 'data-profiles data-chat="guide"'))
     widget.button.click()
     widget.chat.press("Start")
     widget.chat.is_("Online")
@@ -162,7 +148,7 @@ def test_a_front_end_that_is_built_with_vite(
     page.goto(f"{shop.origin}/built/")
     expect(page).to_have_title("online")
     page.get_by_role("button", name="Count").click()
-    said = ["Hi! I'll count how many messages you send.", "hello", "You have sent 1 message(s)!"]
+    said = [GREETING, "hello", counted(1)]
     expect(page.get_by_role("listitem")).to_have_text(said)
     page.reload()
     expect(page.get_by_role("listitem")).to_have_text(said)

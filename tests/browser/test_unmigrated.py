@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from tests.server.harness import Server
 
-from .chat import PATIENCE, Chat
+from .chat import GREETING, Chat
 from .conftest import APPLICATION, SETTINGS
 
 pytestmark = pytest.mark.browser
@@ -37,9 +37,7 @@ def test_the_page_and_the_log_say_what_to_do(server: Server, context: BrowserCon
     file = context.request.get(f"{server.origin}/chats/{uuid4()}/files/{uuid4()}/")
     assert (file.status, file.json()["error"]) == (503, "not_migrated")
     server.manage("migrate", "--verbosity=0")
-    expect(chat.contents).to_have_text(
-        ["Hi! I'll count how many messages you send."], timeout=PATIENCE * 1000
-    )
+    chat.shows(GREETING)
     expect(chat.banner).to_be_hidden()
     said = server.log()
     assert "Traceback" not in said

@@ -5,52 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.server.harness import Server
 
-from .chat import Chat
+from .widget import FOCUSED, Widget
 
 pytestmark = pytest.mark.browser
 
-#: What has the focus, in whichever shadow tree.
-FOCUSED = """
-() => {
-  let element = document.activeElement;
-  while (element.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
-  return element.getAttribute("part") ?? element.tagName;
-}
-"""
 HIDDEN = """
 (hidden) => {
   Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
   document.dispatchEvent(new Event("visibilitychange"));
 }
 """
-
-
-class Widget:
-    """The widget of a page, in the words of the person who uses it."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.element = page.locator("chat-widget")
-        self.button = self.element.locator("[part=button]")
-        self.badge = self.element.locator("[part=badge]")
-        self.panel = self.element.locator("[part=panel]")
-        self.close = self.element.get_by_role("button", name="Close chat")
-        self.chat = Chat(page)
-
-    def open(self) -> None:
-        self.button.click()
-        self.chat.is_("Online")
-
-    def hear(self, text: str) -> None:
-        """Have the parrot say something twice, with the panel closed."""
-        self.element.evaluate("(widget, text) => widget.chat.client.sendMessage(text)", text)
-
-    def has_focus_on(self, part: str) -> None:
-        self.page.wait_for_function(f"(part) => ({FOCUSED})() === part", arg=part)
 
 
 @pytest.fixture
@@ -108,71 +76,62 @@ def test_a_chat_in_the_corner_of_a_page(open_page: Callable[..., Widget]) -> Non
 
 
 def test_what_came_while_it_was_closed(open_page: Callable[..., Widget]) -> None:
-    """It is counted, said, counted on the next page of the tab too, and gone once it is seen."""
+    """
+    It is counted, said, counted on the next page of the tab too, and gone once it is seen. A title
+    counts what comes while the page is hidden, and is whatever the page has by then.
+    """
     widget = open_page()
+    page = widget.page
     widget.open()
     widget.chat.say("hello")
     widget.chat.shows("hello", "hello", "hello")
+    page.evaluate(HIDDEN, True)
+    widget.hear("one")
+    expect(page).to_have_title("(2) Shop")
+    page.evaluate("document.title = 'Sale'")
+    widget.hear("two")
+    expect(page).to_have_title("(4) Sale")
+    page.evaluate(HIDDEN, False)
+    assert page.title() == "Sale"
+    shown = [text for text in ("hello", "one", "two") for _ in range(3)]
+    widget.chat.shows(*shown)
+    expect(widget.badge).to_be_hidden()
+
     widget.close.click()
     expect(widget.badge).to_be_hidden()
     widget.hear("more")
     expect(widget.badge).to_have_text("2")
     expect(widget.element.get_by_role("button", name="Help, 2 new messages")).to_be_visible()
     expect(widget.element.locator("[part=announcer]").first).to_have_text("Help: 2 new messages")
-    assert widget.page.title() == "Shop"
-
-    widget.page.evaluate(HIDDEN, True)
-    assert widget.page.title() == "(2) Shop"
+    assert page.title() == "Sale"
+    page.evaluate(HIDDEN, True)
+    assert page.title() == "(2) Sale"
     widget.hear("again")
-    expect(widget.page).to_have_title("(4) Shop")
-    widget.page.evaluate(HIDDEN, False)
-    assert widget.page.title() == "Shop"
+    expect(page).to_have_title("(4) Sale")
+    page.evaluate(HIDDEN, False)
+    assert page.title() == "Sale"
 
-    widget.page.get_by_role("link", name="Elsewhere").click()
+    page.get_by_role("link", name="Elsewhere").click()
     expect(widget.badge).to_have_text("4")
     expect(widget.panel).to_be_hidden()
     widget.button.click()
     expect(widget.badge).to_be_hidden()
-    widget.chat.shows(*["hello"] * 3, *["more"] * 3, *["again"] * 3)
+    shown += [text for text in ("more", "again") for _ in range(3)]
+    widget.chat.shows(*shown)
+
+    # An open panel is open on the next page, with the same conversation; the page keeps its focus.
+    page.get_by_role("link", name="Elsewhere").click()
+    expect(widget.panel).to_be_visible()
+    widget.chat.shows(*shown)
+    assert page.evaluate(FOCUSED) == "BODY"
+    assert "again" in widget.chat.export("Markdown").path().read_text()
+    expect(widget.panel).to_be_visible()
+    widget.chat.end()
     widget.close.click()
     expect(widget.element.get_by_role("button", name="Help", exact=True)).to_be_visible()
-
-
-def test_the_title_counts_what_comes_while_the_page_is_hidden(
-    open_page: Callable[..., Widget],
-) -> None:
-    """Whatever title the page has by then, it has it back."""
-    widget = open_page()
-    widget.open()
-    widget.page.evaluate(HIDDEN, True)
-    widget.hear("one")
-    expect(widget.page).to_have_title("(2) Shop")
-    widget.page.evaluate("document.title = 'Sale'")
-    widget.hear("two")
-    expect(widget.page).to_have_title("(4) Sale")
-    widget.page.evaluate(HIDDEN, False)
-    assert widget.page.title() == "Sale"
-    widget.chat.shows(*["one"] * 3, *["two"] * 3)
-    expect(widget.badge).to_be_hidden()
-
-
-def test_an_open_panel_is_open_on_the_next_page(open_page: Callable[..., Widget]) -> None:
-    """With the same conversation; and the page keeps its focus."""
-    widget = open_page()
-    widget.open()
-    widget.chat.say("hello")
-    widget.chat.shows("hello", "hello", "hello")
-    widget.page.get_by_role("link", name="Elsewhere").click()
-    expect(widget.panel).to_be_visible()
-    widget.chat.shows("hello", "hello", "hello")
-    assert widget.page.evaluate(FOCUSED) == "BODY"
-    widget.chat.press("End chat")
-    widget.chat.press("End it now")
-    widget.chat.is_("Ended")
-    widget.close.click()
-    widget.page.reload()
+    page.reload()
     expect(widget.button).to_be_visible()
-    assert widget.page.evaluate("document.querySelector('chat-widget').chat") is None
+    assert page.evaluate("document.querySelector('chat-widget').chat") is None
 
 
 def test_on_a_phone_it_covers_the_page(open_page: Callable[..., Widget]) -> None:
@@ -213,24 +172,11 @@ def test_on_a_phone_it_covers_the_page(open_page: Callable[..., Widget]) -> None
     expect(widget.panel).to_be_hidden()
 
 
-def test_a_window_that_becomes_narrow_and_wide_again(open_page: Callable[..., Widget]) -> None:
-    """An open panel covers the page and leaves it again; the focus stays in it."""
-    widget = open_page(viewport={"width": 1100, "height": 700})
-    widget.open()
-    widget.chat.say("hello")
-    for width, modal in ((400, True), (1100, False)):
-        widget.page.set_viewport_size({"width": width, "height": 700})
-        widget.page.wait_for_function(
-            "(modal) => document.querySelector('chat-widget').shadowRoot"
-            ".querySelector('dialog[open]').matches(':modal') === modal",
-            arg=modal,
-        )
-        assert widget.panel.evaluate("panel => panel.contains(panel.getRootNode().activeElement)")
-    widget.chat.shows("hello", "hello", "hello")
-
-
-def test_the_page_and_the_widget_do_not_style_each_other(open_page: Callable[..., Widget]) -> None:
-    """Whatever a page says of all its elements, the chat is as readable as anywhere."""
+def test_a_panel_on_a_page_with_a_style_of_its_own(open_page: Callable[..., Widget]) -> None:
+    """
+    Page and widget do not style each other. Where the window becomes narrow an open panel covers
+    the page, and leaves it again; the focus stays in it.
+    """
     widget = open_page()
     widget.open()
     widget.chat.say("hello")
@@ -247,6 +193,16 @@ def test_the_page_and_the_widget_do_not_style_each_other(open_page: Callable[...
     assert found["height"] >= 43  # 2.75 times what the reader has chosen, not what the page has
     assert widget.button.evaluate(style)["height"] == 56
     assert widget.page.locator("h1").evaluate(style)["color"] == "rgb(255, 0, 0)"
+
+    for width, modal in ((400, True), (1100, False)):
+        widget.page.set_viewport_size({"width": width, "height": 700})
+        widget.page.wait_for_function(
+            "(modal) => document.querySelector('chat-widget').shadowRoot"
+            ".querySelector('dialog[open]').matches(':modal') === modal",
+            arg=modal,
+        )
+        assert widget.panel.evaluate("panel => panel.contains(panel.getRootNode().activeElement)")
+    widget.chat.shows("hello", "hello", "hello")
 
 
 def test_a_chat_that_cannot_be_fetched(server: Server, browser: Browser) -> None:

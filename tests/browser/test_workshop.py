@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.server.harness import Server
 
 from .chat import Chat
-from .test_look import PHONE, STICKING_OUT, assert_readable
 
 pytestmark = pytest.mark.browser
 
@@ -37,16 +35,23 @@ def states(chat: Chat) -> list[tuple[str | None, str | None]]:
 THOUGHT = [("Think", "Done"), ("Read <b>it</b>", "Done"), ("Ask", "Failed")]
 
 
-def test_steps_unfold_by_the_keyboard_and_are_there_after_a_reload(
-    open_chat: Callable[..., Chat],
-) -> None:
+def test_starters_and_steps(open_chat: Callable[..., Chat]) -> None:
+    """
+    Starters stand in an empty conversation. Steps unfold by the keyboard, and are there after a
+    reload.
+    """
     chat = open_chat(path=PATH)
-    chat.say("think")
+    begin = chat.element.get_by_role("group", name="Begin with one of these")
+    expect(begin.get_by_role("button")).to_have_text(["Think it over", "Show me"])
+    chat.reload()
+    begin.get_by_role("button", name="Think it over").press("Enter")
     expect(chat.contents.last).to_have_text("Thought.")
+    expect(chat.input).to_be_focused()
     for again in (False, True):
         if again:
             chat.reload()
-            chat.shows("think", "Thought.")
+        chat.shows("think", "Thought.")
+        expect(begin).to_be_hidden()
         assert states(chat) == THOUGHT
         first = steps(chat).first
         expect(first.get_by_text("about")).to_be_hidden()
@@ -79,21 +84,6 @@ def test_a_step_that_is_stopped(open_chat: Callable[..., Chat]) -> None:
     expect(mutter.locator("[part=step-error]")).to_have_text("This step was not finished.")
     expect(mutter.locator("pre").last).to_be_visible()
     assert states(chat) == [("Brood", "Failed"), ("Mutter", "Failed")]
-
-
-def test_starters_stand_in_an_empty_conversation(open_chat: Callable[..., Chat]) -> None:
-    chat = open_chat(path=PATH)
-    begin = chat.element.get_by_role("group", name="Begin with one of these")
-    expect(begin.get_by_role("button")).to_have_text(["Think it over", "Show me"])
-    chat.reload()
-    begin.get_by_role("button", name="Think it over").press("Enter")
-    expect(chat.contents.last).to_have_text("Thought.")
-    expect(chat.contents.first).to_have_text("think")
-    expect(begin).to_be_hidden()
-    expect(chat.input).to_be_focused()
-    chat.reload()
-    chat.shows("think", "Thought.")
-    expect(begin).to_be_hidden()
 
 
 def test_settings_behind_tabs(open_chat: Callable[..., Chat]) -> None:
@@ -147,36 +137,8 @@ def test_settings_behind_tabs(open_chat: Callable[..., Chat]) -> None:
         expect(chat.contents.last).to_have_text(value)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_room_and_contrast(
-    server: Server, new_context: Callable[..., BrowserContext], scheme: str
-) -> None:
-    context: Any = new_context(viewport=PHONE, color_scheme=scheme, reduced_motion="reduce")
-    page: Page = context.new_page()
-    page.goto(f"{server.origin}{PATH}")
-    chat = Chat(page)
-    starters = chat.element.locator("[part=starter]")
-    assert_readable(starters)
-    assert page.evaluate(STICKING_OUT) == []
-    starters.first.click()
-    expect(chat.contents.last).to_have_text("Thought.")
-    for summary in steps(chat).locator("summary").all():
-        summary.click()
-    parts = ("step-name", "step-state", "step-label", "step-text", "step-error")
-    for part in parts:
-        assert_readable(chat.log.locator(f"[part={part}]"))
-    assert page.evaluate(STICKING_OUT) == []
-    chat.press("Settings")
-    assert_readable(chat.element.locator("[part=tab]"))
-    assert_readable(chat.element.locator("[part=field-choice] span"))
-    assert page.evaluate(STICKING_OUT) == []
-
-
-def test_what_is_seen_of_a_long_turn_that_says_nothing(
-    server: Server, context: BrowserContext
-) -> None:
+def test_what_is_seen_of_a_long_turn_that_says_nothing(server: Server, page: Page) -> None:
     """Something moves, a bar says how far it is, and after a while how long it has taken."""
-    page = context.new_page()
     page.clock.install()
     page.goto(server.origin + PATH)
     chat = Chat(page)

@@ -1,9 +1,14 @@
 """The demo's pages, and some that only put the template tag where it may be put."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, RequestContext, Template
-from django.urls import include, path
+from django.urls import URLPattern, include, path
 from django.views.decorators.clickjacking import xframe_options_exempt
+
+from chatsessions.views import ChatPage
+from tests.browser.bots import chat
 
 BARE = """{% load chatsessions %}{% chat_session "/ws/parrot/" %}"""
 
@@ -13,14 +18,10 @@ POLITE = """<!doctype html><html lang="en"><title>Parrot</title>{% load chatsess
 VISITORS = """<!doctype html><html lang="en"><title>Visitors</title>{% load chatsessions %}
 {% chat_session "/ws/visitors/" %}</html>"""
 
-TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %}
-{% chat_session "/ws/counter/" heading="One" %}
-{% chat_session "/ws/tutorial/" heading="Two" placeholder="Count me" class="second" %}</html>"""
-
 TWINS = """<!doctype html><html lang="en"><title>Twins</title>{% load chatsessions %}
 {% if first %}{% chat_session "/ws/counter/" id=first %}{% else %}
 {% chat_session "/ws/counter/" %}{% chat_session "/ws/counter/" %}
-{% chat_session "/ws/counter/" id="third" %}
+{% chat_session "/ws/counter/" id="third" placeholder="Count me" %}
 {% endif %}</html>"""
 
 FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsessions %}
@@ -116,115 +117,57 @@ BY_NONCE_AND_TYPES = (
 )
 
 
-def bare(request: HttpRequest) -> HttpResponse:
-    return _page(BARE)
+NONCE = "c2Vzc2lvbg"
 
 
-def visitors(request: HttpRequest) -> HttpResponse:
-    """Of a browser that has a session of Django's: it knows the conversation at the login."""
-    request.session["has_been_here"] = True
-    content = Template(VISITORS).render(RequestContext(request))
-    return HttpResponse(content)
-
-
-def two(request: HttpRequest) -> HttpResponse:
-    return _page(TWO)
-
-
-def files(request: HttpRequest) -> HttpResponse:
-    return _page(FILES)
-
-
-def critic(request: HttpRequest) -> HttpResponse:
-    return _page(CRITIC)
-
-
-def patient(request: HttpRequest) -> HttpResponse:
-    return _page(PATIENT)
-
-
-def keeper(request: HttpRequest) -> HttpResponse:
-    return _page(KEEPER)
-
-
-def workshop(request: HttpRequest) -> HttpResponse:
-    return _page(WORKSHOP)
-
-
-def german(request: HttpRequest) -> HttpResponse:
-    return _page(GERMAN)
-
-
-def arabic(request: HttpRequest) -> HttpResponse:
-    language = request.GET["language"]
-    src = f"/ws/{request.GET.get('bot', 'parrot')}/"
-    direction = "rtl" if language == "ar" else "ltr"
-    return _page(ARABIC, src=src, language=language, direction=direction)
-
-
-def relative(request: HttpRequest) -> HttpResponse:
-    return _page(RELATIVE)
-
-
-def twins(request: HttpRequest) -> HttpResponse:
-    return _page(TWINS, first=request.GET.get("first", ""))
-
-
-def writer(request: HttpRequest) -> HttpResponse:
-    return _page(WRITER, policy=BY_NONCE_AND_TYPES, nonce="c2Vzc2lvbg")
-
-
-def by_source(request: HttpRequest) -> HttpResponse:
-    return _page(POLITE, policy=BY_SOURCE)
-
-
-def workshop_by_nonce(request: HttpRequest) -> HttpResponse:
-    return _page(WORKSHOP, policy=TRUSTED, nonce="c2Vzc2lvbg")
-
-
-def by_nonce(request: HttpRequest) -> HttpResponse:
-    return _page(POLITE, policy=BY_NONCE, nonce="c2Vzc2lvbg")
-
-
-def widget(request: HttpRequest) -> HttpResponse:
-    return _page(WIDGET, policy=TRUSTED, nonce="c2Vzc2lvbg")
-
-
-@xframe_options_exempt
-def framed(request: HttpRequest) -> HttpResponse:
-    return _page(FRAMED, named=request.GET["named"])
-
-
-def around(request: HttpRequest) -> HttpResponse:
-    return _page(AROUND, frame=request.GET["frame"], named=request.GET["named"])
-
-
-def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
+def answer(template: str, *, policy: str = "", **values: Any) -> HttpResponse:
     response = HttpResponse(Template(template).render(Context(values)))
     if policy:
         response["Content-Security-Policy"] = policy
     return response
 
 
+def page(address: str, template: str, **values: Any) -> URLPattern:
+    return path(address, lambda request: answer(template, **values, **request.GET.dict()))
+
+
+def visitors(request: HttpRequest) -> HttpResponse:
+    """Of a browser that has a session of Django's: it knows the conversation at the login."""
+    request.session["has_been_here"] = True
+    return HttpResponse(Template(VISITORS).render(RequestContext(request)))
+
+
+def arabic(request: HttpRequest) -> HttpResponse:
+    language = request.GET["language"]
+    src = f"/ws/{request.GET.get('bot', 'parrot')}/"
+    direction = "rtl" if language == "ar" else "ltr"
+    return answer(ARABIC, src=src, language=language, direction=direction)
+
+
+@xframe_options_exempt
+def framed(request: HttpRequest) -> HttpResponse:
+    return answer(FRAMED, named=request.GET["named"])
+
+
 urlpatterns = [
-    path("bare/", bare),
+    page("bare/", BARE),
+    page("twins/", TWINS),
+    page("german/", GERMAN),
+    page("critic/", CRITIC),
+    page("patient/", PATIENT),
+    page("keeper/", KEEPER),
+    page("workshop/", WORKSHOP),
+    page("with-files/", FILES),
+    page("pages/relative/", RELATIVE),
+    page("around/", AROUND),
+    page("writer/", WRITER, policy=BY_NONCE_AND_TYPES, nonce=NONCE),
+    page("csp/source/", POLITE, policy=BY_SOURCE),
+    page("csp/nonce/", POLITE, policy=BY_NONCE, nonce=NONCE),
+    page("csp/workshop/", WORKSHOP, policy=TRUSTED, nonce=NONCE),
+    page("widget/", WIDGET, policy=TRUSTED, nonce=NONCE),
+    path("page/", ChatPage.as_view(chat=chat, url="ws/parrot/")),
     path("visitors/", visitors),
-    path("two/", two),
-    path("twins/", twins),
-    path("german/", german),
-    path("critic/", critic),
-    path("patient/", patient),
-    path("keeper/", keeper),
     path("arabic/", arabic),
-    path("workshop/", workshop),
-    path("writer/", writer),
-    path("with-files/", files),
-    path("pages/relative/", relative),
     path("framed/", framed),
-    path("around/", around),
-    path("csp/source/", by_source),
-    path("csp/nonce/", by_nonce),
-    path("csp/workshop/", workshop_by_nonce),
-    path("widget/", widget),
     path("", include("demo_project.urls")),
 ]

@@ -67,23 +67,13 @@ async def both_have_a_turn(site: Site, client_of: ClientOf) -> None:
             await client.close()
 
 
-async def test_a_worker_is_killed(site: Site, client_of: ClientOf) -> None:
-    clients = await talking(site, client_of)
-    site.daphne.kill()
-    try:
-        for client in clients:
-            if site.owner(client.session) != site.uvicorn.pid:
-                await client.closed()
-                await come_back(client)
-            assert await say(client) == "You have sent 2 message(s)!"
-            assert site.owner(client.session) == site.uvicorn.pid
-            assert client.problems == []
-    finally:
-        site.daphne.start()
-
-
-async def test_a_worker_is_restarted(site: Site, client_of: ClientOf) -> None:
-    """As in a deploy: its clients are told to come back, and are with the other one at once."""
+async def test_a_worker_is_restarted_and_another_one_killed(
+    site: Site, client_of: ClientOf
+) -> None:
+    """
+    As in a deploy: the clients of the first are told to come back, and are with the other one at
+    once. Those of a worker that is killed notice by themselves.
+    """
     clients = await talking(site, client_of)
     theirs = [client for client in clients if site.owner(client.session) == site.uvicorn.pid]
     await asyncio.to_thread(site.uvicorn.stop)
@@ -93,11 +83,21 @@ async def test_a_worker_is_restarted(site: Site, client_of: ClientOf) -> None:
             await come_back(client)
         for client in clients:
             assert await say(client) == "You have sent 2 message(s)!"
-            assert client.problems == []
         rows = site.query("SELECT pid FROM chatsessions_worker")
         assert [row["pid"] for row in rows] == [site.daphne.pid]
     finally:
         site.uvicorn.start()
+
+    site.daphne.kill()
+    try:
+        for client in clients:
+            await client.closed()
+            await come_back(client)
+            assert await say(client) == "You have sent 3 message(s)!"
+            assert site.owner(client.session) == site.uvicorn.pid
+            assert client.problems == []
+    finally:
+        site.daphne.start()
 
 
 @pytest.mark.slow
@@ -125,6 +125,7 @@ async def test_a_story_goes_on_when_its_listener_is_with_another_worker(
     assert await client.outcome(turn) == "stopped"
 
 
+@pytest.mark.slow  # threads that have read end after a minute, with their connections
 async def test_what_the_page_says_of_a_workers_connections(site: Site, client_of: ClientOf) -> None:
     """No more than two of PostgreSQL's while nothing goes on, for each worker."""
     clients = await talking(site, client_of, count=8)
@@ -138,7 +139,6 @@ async def test_what_the_page_says_of_a_workers_connections(site: Site, client_of
         )
         return bool(row["held"] <= 4)
 
-    # Threads that other tests have used end after a minute, with their connections.
     await until(as_said, seconds=90)
 
 
@@ -221,16 +221,14 @@ def test_several_that_are_prepared_at_once(
 
 
 def test_an_administrator_who_is_there_already_keeps_their_password(
-    tmp_path: Path, postgres: Postgres, database_url: str, redis_url: str
+    site: Site, tmp_path: Path
 ) -> None:
     """Another host, with a folder of its own."""
-    name = database_url.rpartition("/")[2]
-    for host in ("one", "other"):
-        process = prepare(environment(tmp_path / host, postgres, name, redis_url))
-        said = process.communicate(timeout=60)[0]
-        assert process.returncode == 0, said
+    process = prepare(site.env | {"DEMO_DATA": str(tmp_path)})
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
     assert "with the password that you know" in said
-    assert not (tmp_path / "other" / "admin_password").exists()
+    assert not (tmp_path / "admin_password").exists()
 
 
 # Processes of one server

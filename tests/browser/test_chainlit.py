@@ -5,30 +5,31 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chat import Chat
-from tests.browser.conftest import browser  # noqa: F401  # a fixture
+from tests.chainlit.conftest import served  # noqa: F401  # a fixture
 from tests.cli.command import Run
+
+from .chat import Chat
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 
-def visit(page: Page, served: Run, slug: str) -> Chat:
+def visit(page: Page, origin: str, slug: str) -> Chat:
     """Open a bot's page, as somebody who was never there."""
-    page.goto(f"{served.origin}/chat/{slug}/")
+    page.goto(f"{origin}/chat/{slug}/")
     chat = Chat(page)
     chat.is_("Online")
     return chat
 
 
 def test_steps_elements_tasks_starters_and_settings_are_on_the_page(
-    served: Run,
-    browser: Browser,  # noqa: F811
+    served: Run,  # noqa: F811
+    browser: Browser,
 ) -> None:
     page = browser.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
 
-    chat = visit(page, served, "steps")
+    chat = visit(page, served.origin, "steps")
     chat.say("cats")
     expect(chat.contents.last).to_have_text("2 results for cats. The conversation: user, assistant")
     steps = chat.log.locator("[part~=step]")
@@ -39,19 +40,19 @@ def test_steps_elements_tasks_starters_and_settings_are_on_the_page(
     chat.reload()
     expect(steps.filter(has_text="Work")).to_be_visible()
 
-    chat = visit(page, served, "elements")
+    chat = visit(page, served.origin, "elements")
     picture = chat.log.get_by_role("link", name="pixel.png").locator("img")
     expect(picture).to_be_visible()
     page.wait_for_function("image => image.naturalWidth === 1", arg=picture.element_handle())
     expect(chat.log.get_by_text("a.pdf")).to_be_visible()
     expect(chat.log.get_by_text("Roses are red")).to_be_visible()
 
-    chat = visit(page, served, "task-list")
+    chat = visit(page, served.origin, "task-list")
     chat.say("**work**")
     expect(chat.log.locator("strong", has_text="WORK")).to_be_visible()  # the bot's is Markdown
     expect(chat.log.get_by_text("Read the message")).to_be_visible()
 
-    chat = visit(page, served, "starters")
+    chat = visit(page, served.origin, "starters")
     chat.press("Spot errors")
     expect(chat.contents.last).to_have_text("You said: How can I avoid mistakes?")
 
