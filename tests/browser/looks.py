@@ -91,7 +91,7 @@ UNREADABLE = f"""
       if (!seen || !element.getClientRects().length || element.closest(UNUSABLE)) continue;
       const texts = [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE);
       if (texts.some(({{ data }}) => data.trim())) check(element);
-      else if (element.matches("input, textarea")) {{
+      else if (element.matches("textarea, input:not([type=range], [type=checkbox], [type=radio])")) {{
         if (element.value) check(element);
         else if (element.placeholder) check(element, "::placeholder");
       }}
