@@ -75,6 +75,7 @@ async def test_who_may_not_have_a_session_gets_a_fresh_one_and_learns_nothing(
         await thief.said("You have sent 1 message(s)!")
         await assert_whole(thief, server.database)
         await thief.close()
+        await client.ping()
     await client.message("two")
     await client.said("You have sent 2 message(s)!")
     await client.drop()
