@@ -178,21 +178,20 @@ SHOW = """async (element, text) => {
   const log = element.shadowRoot.querySelector("[part=list]");
   const messages = log.getElementsByTagName("article");
   const before = messages.length;
-  const began = performance.now();
   element.client.dispatchEvent(new CustomEvent("event", { detail: entry }));
   while (messages.length === before) await new Promise(requestAnimationFrame);
   const shown = messages[before].querySelector("[part=content]");
   if (shown.textContent !== text) throw new Error("it is another text");
-  const took = performance.now() - began;
   shown.closest("article").remove();
-  return [shown.querySelectorAll("a").length, took];
+  return shown.querySelectorAll("a").length;
 }"""
 
 
 def test_links(open_chat: Callable[..., Chat]) -> None:
     """
     In what a person says, in what a bot says at once or in a stream, and after a reload. Hostile
-    texts take no longer than others: they are there to the letter, their links are not too many.
+    texts of a megabyte are there to the letter, their links are not too many; a search in quadratic
+    time would take hours.
     """
     chat = open_chat(path="/bare/")
     for count, text in enumerate(TEXTS, start=1):
@@ -210,9 +209,7 @@ def test_links(open_chat: Callable[..., Chat]) -> None:
         assert found == [expected(links) for links in TEXTS.values() for _ in range(3)]
     for start, repeated in HOSTILE.values():
         text = start + repeated * (2**20 // len(repeated))
-        count, took = chat.element.evaluate(SHOW, text)
-        assert count <= 500
-        assert took < 5000
+        assert chat.element.evaluate(SHOW, text) <= 500
 
 
 def expected(links: list[str | tuple[str, str]]) -> list[dict[str, Any]]:
