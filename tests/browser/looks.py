@@ -78,6 +78,7 @@ UNREADABLE = f"""
   const contrasts = {CONTRASTS};
   const found = [];
   const UNUSABLE = ":disabled, [aria-disabled=true]";
+  const WRITTEN = "textarea, input:not([type=range], [type=checkbox], [type=radio])";
   const check = (element, pseudo = "") => {{
     const {{ text }} = contrasts(element, pseudo);
     if (text >= least) return;
@@ -91,7 +92,7 @@ UNREADABLE = f"""
       if (!seen || !element.getClientRects().length || element.closest(UNUSABLE)) continue;
       const texts = [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE);
       if (texts.some(({{ data }}) => data.trim())) check(element);
-      else if (element.matches("textarea, input:not([type=range], [type=checkbox], [type=radio])")) {{
+      else if (element.matches(WRITTEN)) {{
         if (element.value) check(element);
         else if (element.placeholder) check(element, "::placeholder");
       }}
