@@ -197,11 +197,10 @@ def test_reading_back_is_not_disturbed(server: Server, phone: Page) -> None:
         assert (control.bounding_box() or {})["height"] >= 40
     chat.log.evaluate("log => log.scrollTo(0, 0)")
     expect(jump).to_be_visible()
-    chat.has_story(words=len(before.split()) + 5)
+    expect(chat.contents.last).not_to_have_text(before)
     assert chat.log.evaluate("log => log.scrollTop") == 0
     jump.click()
     expect(jump).to_be_hidden()
     expect(chat.input).to_be_focused()
     phone.wait_for_function(AT_THE_END, arg=chat.log.element_handle())
-    chat.stop.click()
     expect(chat.contents.last).to_be_in_viewport()
