@@ -18,6 +18,7 @@ from chatsessions import (
     Message,
     OwnershipLost,
     TurnStopped,
+    aemit_to,
     bind_context,
     context,
     serializable,
@@ -26,6 +27,7 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.models import ChatSession
+from chatsessions.storage.serializer import loads
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, eventually, until
@@ -316,6 +318,43 @@ async def test_a_commit_during_a_threads_set_does_not_lose_it(worker: Worker, ch
         return "late" in await state_of(client.live)
 
     await eventually(stored)
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+async def test_a_thread_may_add_to_a_value_while_a_commit_encodes_it(
+    worker: Worker, chat: Chat, kind: type[list[Slow] | dict[int, Slow]]
+) -> None:
+    """The commit failed, and the session was dropped."""
+    held = kind()
+    adds = threading.Event()
+
+    def add(one: Slow) -> None:
+        if isinstance(held, list):
+            held.append(one)
+        else:
+            held[len(held)] = one
+
+    def encoding() -> None:
+        if adds.is_set():
+            thread = threading.Thread(target=add, args=(Slow(),))
+            thread.start()
+            thread.join()
+
+    @chat.on_event("work")
+    async def work() -> None:
+        add(Slow(encoding))
+        add(Slow(encoding))
+        user_session["held"] = held
+        adds.set()
+        await aemit_to(context.session.id, "note")
+        adds.clear()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("work") == "done"
+    assert [name for name, _ in client.events] == ["note"]
+    assert len(held) > 2
+    assert len(loads(client.live.user_session.encoded()["held"])) == len(held)
+    assert (await state_of(client.live)).keys() == {"held"}
 
 
 async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat: Chat) -> None:
