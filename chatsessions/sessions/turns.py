@@ -333,4 +333,5 @@ def report(session: Session, turn: Turn, error: BaseException) -> dict[str, str]
         env.log_error(logger, session.env, message, *arguments, error=error)
         code = "handler_error"
         detail = error_text(session, error, WENT_WRONG)
-    return {"code": code, "detail": detail}
+    # Under DEBUG it has the error's own text. A character takes up to six bytes.
+    return {"code": code, "detail": detail[: settings.MAX_EVENT_BYTES // 16]}
