@@ -270,6 +270,74 @@ async def test_what_a_thread_sets_after_the_turn_is_stored(worker: Worker, chat:
     await eventually(stored)
 
 
+@pytest.mark.parametrize("way", ["task", "block"])
+async def test_what_is_changed_inside_a_value_after_a_turn_has_ended_is_stored(
+    worker: Worker, chat: Chat, way: str
+) -> None:
+    """The end of any turn forgot which values tasks and blocks had read and were working on."""
+    has_read, go = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        held = user_session["held"]
+        has_read.set()
+        await go.wait()
+        held.append("later")
+        await Message("done").send()
+
+    async def work_in_a_block() -> None:
+        async with session_context(client.live.id):
+            await work()
+
+    @chat.on_event("start")
+    async def start() -> None:
+        user_session["held"] = []
+        if way == "task":
+            spawn(work())
+            await has_read.wait()
+
+    @chat.on_event("other")
+    async def other() -> None:
+        user_session["other"] = []
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    block = asyncio.create_task(work_in_a_block()) if way == "block" else None
+    await has_read.wait()
+    assert await client.run("other") == "done"
+    go.set()
+    await until(lambda: client.texts == ["done"])
+    if block is not None:
+        await block
+    await until(lambda: not client.live.is_busy)
+    await worker.journal.settled()
+    assert await state_of(client.live) == {"held": ["later"], "other": []}
+
+
+async def test_a_task_may_change_a_value_inside_that_it_has_read_during_its_turn(
+    worker: Worker, chat: Chat
+) -> None:
+    has_read, go = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        held = user_session["held"]
+        has_read.set()
+        await go.wait()
+        held.append("later")
+
+    @chat.on_event("start")
+    async def start() -> None:
+        user_session["held"] = []
+        spawn(work())
+        await has_read.wait()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    go.set()
+    await until(lambda: not client.live.is_busy)
+    await worker.journal.settled()
+    assert await state_of(client.live) == {"held": ["later"]}
+
+
 @serializable(name="tests.Slow")
 class Slow:
     """Something that takes its time to be encoded."""

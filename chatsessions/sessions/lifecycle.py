@@ -197,11 +197,15 @@ class SessionLifecycle(ChangeSource):
             finish=self._finish,
             idle=self._idle,
         )
+        self.tasks = SessionTasks(
+            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
+        )
         self.values = SessionValues(
             session,
             _values(loaded, past),
             log=self.log,
             turns=self.turns,
+            tasks=self.tasks,
             loop=worker.loop,
             keep=chat.kept_in_memory if chat.keeps_unstorable else None,
         )
@@ -212,9 +216,6 @@ class SessionLifecycle(ChangeSource):
         if past is not None and past.values:
             self.log.set_state(self.user_session.as_json())
         self.subscribers = Subscribers()
-        self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
-        )
         self.offers = OfferedActions(self.log, row.actions)
         self.form = SettingsForm(session, self.log, row.inputs)
         self.asks = Asks(self.log, self.turns)
