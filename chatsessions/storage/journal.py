@@ -93,10 +93,13 @@ class Claim:
     head: int
     handled: int
     state_revision: int
+    running: int | None
+    aside: int | None
+    end_reason: str
 
     @classmethod
     def on(cls, row: ChatSession) -> Claim:
-        return cls(row.generation, row.head, row.handled, row.state_revision)
+        return cls(**{name: getattr(row, name) for name in cls.__annotations__})
 
 
 class Rating(Struct, kw_only=True, gc=False):
