@@ -593,7 +593,10 @@ class SessionLifecycle(ChangeSource):
 
     def follow(self, subscriber: Subscriber) -> Standing:
         """Add ``subscriber`` to the followers; return the standing that it follows from."""
-        self.subscribers.followers.add(subscriber)
+        if self.closed:
+            subscriber.close(frames.CloseCode.SHUTTING_DOWN)
+        else:
+            self.subscribers.followers.add(subscriber)
         return self.standing()
 
     def unfollow(self, subscriber: Subscriber) -> None:
