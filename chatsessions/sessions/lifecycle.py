@@ -17,7 +17,6 @@ from uuid import UUID
 
 import msgspec
 from django.dispatch import Signal
-from django.utils import timezone
 from django.utils.translation import gettext
 
 from chatsessions import signals
@@ -463,7 +462,7 @@ class SessionLifecycle(ChangeSource):
         position.handled = self.turns.handled.up_to
         log.set(
             status=ChatSession.Status.ENDED,
-            ended_at=timezone.now(),
+            ended_at=self.worker.rows.now(),
             worker_id=None,
             streams=[],
             previous_token_hash="",

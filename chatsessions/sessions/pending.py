@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -147,7 +146,7 @@ class SessionLog:
         position.log_bytes += len(data)
         if n is None:
             position.events_out += 1
-        entry = Entry(seq, n, turn, name, data, datetime.now(settings.zone), key)
+        entry = Entry(seq, n, turn, name, data, self._journal.now(), key)
         self.entries.append(entry)
         if self.heard is not None:
             self.heard(entry)
