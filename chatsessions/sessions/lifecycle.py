@@ -517,7 +517,7 @@ class SessionLifecycle(ChangeSource):
         self.log.fail(error)
         self.asks.drop(error)
         self.tasks.cancel()
-        self.turns.clear()
+        self.turns.queue.clear()
         self.turns.cancel("stopped")
         self.subscribers.close_followers(frames.CloseCode.SHUTTING_DOWN)
         self.subscribers.followers.clear()
