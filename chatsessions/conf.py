@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from difflib import get_close_matches
-from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -346,11 +345,6 @@ class Settings:
     MAX_SESSIONS_PER_USER = count(
         50, doc="Connected sessions one logged-in user may have; a further one is closed (4504)."
     )
-
-    @cached_property
-    def zone(self) -> tzinfo | None:
-        """The time zone of times in the database; None under ``USE_TZ=False``."""
-        return UTC if django_settings.USE_TZ else None
 
     @classmethod
     def all(cls) -> Iterator[Setting[Any]]:

@@ -290,6 +290,27 @@ async def test_a_button_that_is_taken_off_a_message_that_streams_leaves_its_text
         assert await tab.wait_for_turn(await tab.press("More")) == "done"
 
 
+async def test_a_button_is_taken_off_a_message_with_any_id(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """The message was not found in the log if JSON writes its id in another way."""
+
+    @chat.on_message
+    async def ask() -> None:
+        id_ = 'say "hi" \\ 50%\n'
+        await Message("Which?", id=id_, actions=[Action("buy", id="a")]).send()
+        await context.emitter.flush()
+
+    @chat.on_action("buy")
+    async def buy(action: Action) -> None:
+        await action.remove()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "hello"}) == "done"
+    assert await client.run("action", {"id": "a", "name": "buy"}) == "done"
+    assert buttons(client) == [["a"], []]
+
+
 @pytest.mark.parametrize("stored", [True, False])
 async def test_a_change_that_is_made_while_a_button_is_taken_off_is_not_undone(
     worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch, stored: bool

@@ -77,6 +77,29 @@ async def test_others_wait_for_the_handler_that_runs(waiting: Chat) -> None:
         assert await tab.wait_for_turn(later_n) == "done"
 
 
+async def test_of_those_beside_others_one_runs_at_a_time(chat: Chat) -> None:
+    """Two of them ran at the same time if no other handler ran."""
+    chat.beside = frozenset({"window_message"})
+    order: list[tuple[str, int]] = []
+    go = asyncio.Event()
+
+    @chat.on_window_message
+    async def window(number: int) -> None:
+        order.append(("begins", number))
+        await go.wait()
+        order.append(("ends", number))
+
+    async with visit(chat) as tab:
+        first = await tab.send_event("window_message", 1)
+        second = await tab.send_event("window_message", 2)
+        await until(lambda: get_worker().live[tab.session_id].inbound.stored == second)
+        await aemit_to(tab.session_id, "note")
+        go.set()
+        assert await tab.wait_for_turn(first) == "done"
+        assert await tab.wait_for_turn(second) == "done"
+    assert order == [("begins", 1), ("ends", 1), ("begins", 2), ("ends", 2)]
+
+
 async def test_one_beside_a_handler_that_asks_does_not_hold_it_up(chat: Chat) -> None:
     """After the answer the handler goes on, though the other one waits for it."""
     chat.beside = frozenset({"window_message"})

@@ -18,6 +18,7 @@ from chatsessions import (
     Message,
     OwnershipLost,
     TurnStopped,
+    aemit_to,
     bind_context,
     context,
     serializable,
@@ -26,6 +27,7 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.models import ChatSession
+from chatsessions.storage.serializer import loads
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, eventually, until
@@ -268,6 +270,74 @@ async def test_what_a_thread_sets_after_the_turn_is_stored(worker: Worker, chat:
     await eventually(stored)
 
 
+@pytest.mark.parametrize("way", ["task", "block"])
+async def test_what_is_changed_inside_a_value_after_a_turn_has_ended_is_stored(
+    worker: Worker, chat: Chat, way: str
+) -> None:
+    """The end of any turn forgot which values tasks and blocks had read and were working on."""
+    has_read, go = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        held = user_session["held"]
+        has_read.set()
+        await go.wait()
+        held.append("later")
+        await Message("done").send()
+
+    async def work_in_a_block() -> None:
+        async with session_context(client.live.id):
+            await work()
+
+    @chat.on_event("start")
+    async def start() -> None:
+        user_session["held"] = []
+        if way == "task":
+            spawn(work())
+            await has_read.wait()
+
+    @chat.on_event("other")
+    async def other() -> None:
+        user_session["other"] = []
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    block = asyncio.create_task(work_in_a_block()) if way == "block" else None
+    await has_read.wait()
+    assert await client.run("other") == "done"
+    go.set()
+    await until(lambda: client.texts == ["done"])
+    if block is not None:
+        await block
+    await until(lambda: not client.live.is_busy)
+    await worker.journal.settled()
+    assert await state_of(client.live) == {"held": ["later"], "other": []}
+
+
+async def test_a_task_may_change_a_value_inside_that_it_has_read_during_its_turn(
+    worker: Worker, chat: Chat
+) -> None:
+    has_read, go = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        held = user_session["held"]
+        has_read.set()
+        await go.wait()
+        held.append("later")
+
+    @chat.on_event("start")
+    async def start() -> None:
+        user_session["held"] = []
+        spawn(work())
+        await has_read.wait()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    go.set()
+    await until(lambda: not client.live.is_busy)
+    await worker.journal.settled()
+    assert await state_of(client.live) == {"held": ["later"]}
+
+
 @serializable(name="tests.Slow")
 class Slow:
     """Something that takes its time to be encoded."""
@@ -316,6 +386,43 @@ async def test_a_commit_during_a_threads_set_does_not_lose_it(worker: Worker, ch
         return "late" in await state_of(client.live)
 
     await eventually(stored)
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+async def test_a_thread_may_add_to_a_value_while_a_commit_encodes_it(
+    worker: Worker, chat: Chat, kind: type[list[Slow] | dict[int, Slow]]
+) -> None:
+    """The commit failed, and the session was dropped."""
+    held = kind()
+    adds = threading.Event()
+
+    def add(one: Slow) -> None:
+        if isinstance(held, list):
+            held.append(one)
+        else:
+            held[len(held)] = one
+
+    def encoding() -> None:
+        if adds.is_set():
+            thread = threading.Thread(target=add, args=(Slow(),))
+            thread.start()
+            thread.join()
+
+    @chat.on_event("work")
+    async def work() -> None:
+        add(Slow(encoding))
+        add(Slow(encoding))
+        user_session["held"] = held
+        adds.set()
+        await aemit_to(context.session.id, "note")
+        adds.clear()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("work") == "done"
+    assert [name for name, _ in client.events] == ["note"]
+    assert len(held) > 2
+    assert len(loads(client.live.user_session.encoded()["held"])) == len(held)
+    assert (await state_of(client.live)).keys() == {"held"}
 
 
 async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat: Chat) -> None:

@@ -180,6 +180,34 @@ async def test_one_that_waits_is_replaced_alone(chat: Chat) -> None:
         assert contents(tab) == ["first", "third", "re first", "re third"]
 
 
+async def test_the_turn_that_runs_meanwhile_is_not_run_again_by_the_next_owner(chat: Chat) -> None:
+    """The end of the one that waited was stored as that of the one that ran."""
+    chat.edits = True
+    said: list[str] = []
+    interrupted: list[InterruptedTurn] = []
+    chat.on_interrupted(interrupted.append)
+
+    @chat.on_message
+    async def answer(message: Message) -> None:
+        said.append(message.content)
+        if message.content == "first":
+            await asyncio.Event().wait()
+
+    async with visit(chat) as tab:
+        first = await tab.send("first")
+        second = await tab.send("second")
+        await tab.wait_until(lambda: len(tab.events) == 2)
+        third = await tab.edit("third")
+        assert await tab.wait_for_turn(second) == "stopped"
+        await shut_down_worker()
+        await tab.resume()
+        assert await tab.wait_for_turn(third) == "done"
+        assert said == ["first", "third"]
+        assert [(turn.turn, turn.name) for turn in interrupted] == [(first, "message")]
+        row = await SessionEvent.objects.aget(session=tab.session_id, n=first)
+        assert row.status == "interrupted"
+
+
 async def test_what_earlier_turns_have_said_meanwhile_stays(chat: Chat) -> None:
     chat.edits = True
     go = asyncio.Event()

@@ -697,6 +697,23 @@ async def test_a_failing_start_is_told(
     assert (await ChatSession.objects.aget(pk=client.live.id)).turns_failed == 1
 
 
+async def test_a_long_error_is_cut_under_debug(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """It was too long for an event, and its turn ran for ever."""
+    settings.DEBUG = True
+
+    @chat.on_event("work")
+    async def work() -> None:
+        raise ValueError("long " * 300_000)
+
+    client = await Client.open(worker, chat)
+    for _ in range(2):
+        assert await client.run("work") == "failed"
+    details = [data["detail"] for _, data in client.events]
+    assert [detail[:16] for detail in details] == ["ValueError: long"] * 2
+
+
 @ways
 async def test_a_failing_end_is_an_end(
     worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture, way: Way

@@ -7,7 +7,7 @@ import json
 import threading
 import types
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -34,14 +34,15 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
-from chatsessions.exceptions import ChatError
+from chatsessions.exceptions import ChatError, OwnershipLost
 from chatsessions.handlers.session import Session
 from chatsessions.http.requests import Body
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
+from chatsessions.sessions import posted
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.journal import Batch
-from chatsessions.storage.log import Entry
+from chatsessions.storage.log import Entry, find_posted
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import Worker
 
@@ -656,6 +657,40 @@ async def test_a_message_that_is_posted_again_while_it_runs(worker: Worker, chat
     assert [texts(one) for one in answers] == [["done"]] * 3
     assert {one["turn"]["turn"] for one in answers} == {2}
     assert runs == [1]
+
+
+async def test_a_message_that_is_posted_again_while_its_session_is_lost(
+    worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker has taken the session when the message is found: nobody ever answered."""
+    go = asyncio.Event()
+
+    @chat.on_message
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await go.wait()
+
+    api, key = Api(), str(uuid4())
+    api.token = (await api.post(name="nothing")).told["token"]
+    first = asyncio.create_task(api.post("x", id=key))
+    await until(lambda: any(live.subscribers.followers for live in worker.live.values()))
+    [live] = worker.live.values()
+    await worker.journal.settled()
+
+    async def lose() -> None:
+        live.refused(None, OwnershipLost(live.id))
+
+    def find(*args: Any) -> Entry | None:
+        found = find_posted(*args)
+        asyncio.run_coroutine_threadsafe(lose(), worker.loop).result(30)
+        return found
+
+    monkeypatch.setattr(posted, "find_posted", find)
+    async with asyncio.timeout(60):
+        again = await api.post("x", id=key)
+    assert [again.status_code, (await first).status_code] == [503, 503]
+    go.set()
 
 
 # What is refused

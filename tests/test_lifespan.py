@@ -333,6 +333,33 @@ async def test_one_that_is_still_opening_is_cancelled_when_the_session_goes(
     await until(lambda: log == ["opening", "cancelled"])
 
 
+async def test_nothing_is_loaded_in_a_session_that_goes_while_it_is_set_up(
+    worker: Worker, chat: Chat
+) -> None:
+    """on_session_load ran after that, and nothing unloaded what it had made."""
+    opening, log = asyncio.Event(), []
+
+    @chat.session_lifespan
+    async def lifespan() -> AsyncIterator[None]:
+        opening.set()
+        await asyncio.Event().wait()
+        yield
+
+    @chat.on_session_load
+    async def load() -> None:
+        log.append("load")
+
+    @chat.on_session_unload
+    async def unload() -> None:
+        log.append("unload")
+
+    client = await Client.open(worker, chat)
+    await opening.wait()
+    client.live.refused(None, OwnershipLost(client.live.id))
+    await until(lambda: not client.live.is_busy)
+    assert log == []
+
+
 @pytest.mark.parametrize("fault", ["raises", "never yields", "yields twice", "raises at the end"])
 async def test_a_wrong_one_is_logged_and_the_session_goes_on(
     worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture, fault: str

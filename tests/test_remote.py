@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -23,7 +23,7 @@ from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.connected import ConnectedSession
 from chatsessions.cluster.follower import OpenStreams, TurnStatuses
 from chatsessions.exceptions import SessionUnavailable
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.sessions.session import LiveSession
@@ -35,6 +35,9 @@ from chatsessions.workers.worker import Worker, get_worker
 from .support.database import locked
 from .support.layer import LossyLayer
 from .support.sessions import connected, eventually, hold_up, running_worker, until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -345,11 +348,13 @@ def test_the_end_of_a_turn_is_told_once() -> None:
 
 
 def test_a_turn_whose_event_is_no_longer_kept_does_not_run_for_ever() -> None:
-    """Nobody can be told how it ended if that was lost, but it does not hide the later turns."""
+    """How it ended is not known, but it does not hide the later turns."""
     turns = TurnStatuses(Handled(3), running=4, name="message")
     assert turns.not_told(Handled(4), 5, (5, None)) == [4, 5]
     assert turns.is_new(frames.TurnStatus(5, "later", "running"))
-    assert turns.running == (5, "later")
+    assert turns.overdue == [(4, "message")]
+    assert turns.is_new(frames.TurnStatus(4, "message", "done"))
+    assert (turns.overdue, turns.running) == ([], (5, "later"))
 
 
 class DeafLayer(LossyLayer):
@@ -386,6 +391,30 @@ async def test_without_any_hint_a_client_misses_nothing(chat: Chat) -> None:
         assert layer.lost
         ends = [one for one in new.frames if one["type"] == "turn" and one["status"] == "done"]
         assert [end["turn"] for end in ends] == [1, 2]
+
+
+async def test_the_end_of_a_turn_whose_event_is_no_longer_kept_is_told(
+    chat: Chat, settings: Settings
+) -> None:
+    """Neither a hint nor the log tells how it ended, and it went on for ever at the client."""
+    settings.CHATSESSIONS = {"MAX_LOG_ENTRIES": 10}
+
+    @chat.on_event("long")
+    async def long() -> None:
+        for number in range(15):
+            await Message(f"{number}").send()
+        await chat.gate.wait()  # type: ignore[attr-defined]
+
+    async with two_workers(DeafLayer(lambda _: True)) as (first, second):
+        old = await Tab.open(first, chat)
+        n = await old.send("long", None)
+        await until(lambda: len(old.texts) == 15)
+        new = await Tab.open(second, chat, old)
+        await until(lambda: len(new.seqs) == 16)
+        assert new.welcome["turn"] == n
+        chat.gate.set()  # type: ignore[attr-defined]
+        assert await new.ends(n) == "done"
+        assert not await SessionEvent.objects.filter(session=new.id, n=n).aexists()
 
 
 async def test_the_text_of_a_stream_is_told_whole_where_tokens_were_lost(chat: Chat) -> None:

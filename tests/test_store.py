@@ -693,12 +693,19 @@ def test_entries_of_somebody_else_are_not_ours() -> None:
     assert list(batch.refused) == [row.pk]
 
 
-@pytest.mark.parametrize("written", [{"head": 9}, {"handled": 9}, {"state_revision": 1}])
+@pytest.mark.parametrize(
+    "written",
+    [
+        *({"head": 9}, {"handled": 9}, {"state_revision": 1}),
+        *({"running": 1}, {"running": None}, {"aside": 1}, {"end_reason": "user"}),
+    ],
+    ids=str,
+)
 def test_a_session_that_its_owner_has_written_since_it_was_read_is_not_claimed(
     written: dict[str, Any],
 ) -> None:
     """An owner that counted as dead, and woke up in the last moment."""
-    row = session_row()
+    row = session_row(running=2)
     change = change_of(row, fields={"worker_id": worker_row().pk})
     change.claims, change.generation = Claim.on(row), row.generation + 1
     ChatSession.objects.filter(pk=row.pk).update(**written)

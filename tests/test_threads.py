@@ -17,7 +17,16 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 import chatsessions
-from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
+from chatsessions import (
+    Chat,
+    ChatSettings,
+    Message,
+    Thread,
+    chat_context,
+    context,
+    serializable,
+    user_session,
+)
 from chatsessions.exceptions import FrameError, TooManySessions
 from chatsessions.handlers.chat import InterruptedTurn, module_chat
 from chatsessions.input_widget import Switch
@@ -26,6 +35,7 @@ from chatsessions.storage.storable import by_class, by_name
 from chatsessions.workers import calls
 from chatsessions.workers.worker import Worker as RunningWorker
 
+from .support.clocks import clock_off
 from .support.sessions import Client, Way, eventually, running_worker, until, ways
 from .support.storage import session_row, state_of
 
@@ -562,6 +572,33 @@ async def test_two_sessions_of_a_thread_at_once_are_two(
 
 
 # What on_chat_resume is shown
+
+
+@pytest.mark.parametrize("clocks", [(10, 0), (0, -10)])
+async def test_sessions_of_hosts_whose_clocks_differ_are_read_in_their_order(
+    worker: RunningWorker, chat: Chat, ada: User, clocks: tuple[int, int]
+) -> None:
+    """The later session was taken for the earlier one, and was not told of it after a reload."""
+    read: list[list[str]] = []
+
+    @chat.on_message
+    async def answer() -> None:
+        read.append([one.content for one in await chat_context.aget()])
+
+    await worker.start()
+    with clock_off(clocks[0]):
+        await worker.threads.write(worker.rows.beat)
+        first = await earlier(worker, chat, ada, "one", "two")
+    with clock_off(clocks[1]):
+        await worker.threads.write(worker.rows.beat)  # as that of another host
+        second = await Client.open(worker, chat, user=ada, thread=thread_of(first))
+        assert await second.run("message", {"content": "three"}) == "done"
+        await leave(worker, second)
+        again = await Client.open(worker, chat, second.live.id, second.token, user=ada)
+        assert await again.run("message", {"content": "four"}) == "done"
+    assert read[2:] == [["one", "two", "three"], ["one", "two", "three", "four"]]
+    rows = ChatSession.objects.order_by("created_at")
+    assert [row.pk async for row in rows] == [first.live.id, second.live.id]
 
 
 async def resumed(worker: RunningWorker, chat: Chat, user: User, first: Client) -> Thread:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatsessions import Chat, Message, Step, user_session
+from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import StorageError, TooLarge
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
+from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client
@@ -198,3 +200,30 @@ async def test_the_tokens_of_a_text_take_no_more_room_than_the_text(
     client = await Client.open(worker, chat)
     assert await client.run("message", {"content": "begin"}) == "done"
     assert client.events[-1][1]["content"] == "x" * 1400
+
+
+async def test_a_text_that_no_frame_can_have_is_told_to_who_comes_meanwhile(chat: Chat) -> None:
+    """Their connection was closed again and again."""
+    go = asyncio.Event()
+
+    @chat.on_message
+    async def handle() -> None:
+        message = Message()
+        await message.stream_token("abc")
+        message.content += "\ud83d"  # half of an emoji
+        await go.wait()
+        message.content = "abcd"
+        await message.update()
+
+    async with ChatCommunicator(ChatConsumer.as_asgi(chat=chat), "/") as tab:
+
+        def texts() -> list[str]:
+            return [message.content for message in tab.messages[1:]]
+
+        n = await tab.send("begin")
+        await tab.wait_until(lambda: texts() == ["abc"])
+        await tab.reload()
+        await tab.wait_until(lambda: texts() == ["abc?"])
+        go.set()
+        assert await tab.wait_for_turn(n) == "done"
+        assert texts() == ["abcd"]

@@ -101,8 +101,8 @@ def check_clocks() -> Found:
             yield warning(
                 "W022",
                 f"The clock of worker {worker} is {abs(ahead):.0f} s "
-                f"{'ahead of' if ahead > 0 else 'behind'} the database's: times in its logs and "
-                "transcripts are wrong by that much, and its deadlines for others too.",
+                f"{'ahead of' if ahead > 0 else 'behind'} the database's: the times of its "
+                "messages are wrong by that much, and its deadlines for others too.",
                 hint=f"Set the clock of {worker.hostname}, and have a time service keep it, such "
                 "as chrony or systemd-timesyncd. Who lives is decided by the database's clock.",
             )

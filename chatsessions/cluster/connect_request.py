@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -76,9 +76,14 @@ ROW_FIELDS = (
 
 
 def new_row(
-    chat: Chat, request: ConnectRequest, profile: str, past: ThreadContinuation | None
+    chat: Chat,
+    request: ConnectRequest,
+    profile: str,
+    past: ThreadContinuation | None,
+    *,
+    now: datetime,
 ) -> ChatSession:
-    """Return the row of a new session, unsaved."""
+    """Return the row of a new session, unsaved. ``now`` is the database's time."""
     row = ChatSession(
         id=uuid4(),
         user_id=request.user.pk,
@@ -89,7 +94,7 @@ def new_row(
         language=request.language,
         ip=request.ip,
         user_agent=request.user_agent[:400],
-        created_at=timezone.now(),
+        created_at=now,
     )
     if past is not None:
         row.chat_settings, row.inputs = past.chat_settings, past.inputs

@@ -128,6 +128,8 @@ class LogFollower:
                     self._tell_turn(frames.TurnStatus(n, name, status))
             if 0 in numbers:
                 self._tell_turn(frames.TurnStatus(0, START, "done"))
+        for n, name in self.turns.overdue:  # nothing says any more how it ended
+            self._tell_turn(frames.TurnStatus(n, name, "done"))
         if self._standing.stored == peek.head:
             self._standing.is_idle = peek.running is None and peek.handled >= peek.accepted
             self.is_ending = bool(peek.end_reason)
@@ -291,6 +293,11 @@ class TurnStatuses:
         """The number and the name of the running turn, of the earlier one if there are two."""
         return min(self._running.items(), default=(None, ""))
 
+    @property
+    def overdue(self) -> list[tuple[int, str]]:
+        """Number and name of running turns that have ended, and whose events are not kept."""
+        return [(n, name) for n, name in self._running.items() if n and n in self._handled]
+
     def is_new(self, frame: frames.TurnStatus) -> bool:
         """Take the status of a turn; return False if it was sent before."""
         n = frame.turn
@@ -318,8 +325,6 @@ class TurnStatuses:
             for n in range(before.up_to + 1, accepted + 1)
             if n in handled and n not in before and n not in self.ended
         ]
-        for n in ended:  # even if its end is not told, because its event is no longer kept
-            self._running.pop(n, None)
         begun = [
             n
             for n in running

@@ -17,7 +17,6 @@ from uuid import UUID
 
 import msgspec
 from django.dispatch import Signal
-from django.utils import timezone
 from django.utils.translation import gettext
 
 from chatsessions import signals
@@ -197,11 +196,15 @@ class SessionLifecycle(ChangeSource):
             finish=self._finish,
             idle=self._idle,
         )
+        self.tasks = SessionTasks(
+            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
+        )
         self.values = SessionValues(
             session,
             _values(loaded, past),
             log=self.log,
             turns=self.turns,
+            tasks=self.tasks,
             loop=worker.loop,
             keep=chat.kept_in_memory if chat.keeps_unstorable else None,
         )
@@ -212,9 +215,6 @@ class SessionLifecycle(ChangeSource):
         if past is not None and past.values:
             self.log.set_state(self.user_session.as_json())
         self.subscribers = Subscribers()
-        self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
-        )
         self.offers = OfferedActions(self.log, row.actions)
         self.form = SettingsForm(session, self.log, row.inputs)
         self.asks = Asks(self.log, self.turns)
@@ -462,7 +462,7 @@ class SessionLifecycle(ChangeSource):
         position.handled = self.turns.handled.up_to
         log.set(
             status=ChatSession.Status.ENDED,
-            ended_at=timezone.now(),
+            ended_at=self.worker.rows.now(),
             worker_id=None,
             streams=[],
             previous_token_hash="",
@@ -517,7 +517,7 @@ class SessionLifecycle(ChangeSource):
         self.log.fail(error)
         self.asks.drop(error)
         self.tasks.cancel()
-        self.turns.clear()
+        self.turns.queue.clear()
         self.turns.cancel("stopped")
         self.subscribers.close_followers(frames.CloseCode.SHUTTING_DOWN)
         self.subscribers.followers.clear()
@@ -592,7 +592,10 @@ class SessionLifecycle(ChangeSource):
 
     def follow(self, subscriber: Subscriber) -> Standing:
         """Add ``subscriber`` to the followers; return the standing that it follows from."""
-        self.subscribers.followers.add(subscriber)
+        if self.closed:
+            subscriber.close(frames.CloseCode.SHUTTING_DOWN)
+        else:
+            self.subscribers.followers.add(subscriber)
         return self.standing()
 
     def unfollow(self, subscriber: Subscriber) -> None:

@@ -267,7 +267,8 @@ class SessionSink(Sink):
         A new connection needs these frames in addition to the log.
         """
         return [
-            frames.Stream(found.stream.id, found.index, found.stream.content)
+            # A handler may have set a text that no frame can have; its message will be refused.
+            frames.Stream(found.stream.id, found.index, printable(found.stream.content))
             for found in (*self._closing, *self._open.values())
             if found.seq <= self._log.stored
         ]

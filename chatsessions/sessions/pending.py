@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from chatsessions.handlers.user_session import UserSession
 from chatsessions.storage.journal import Change, ChangeSource, Claim, Journal, Position, Rating
 from chatsessions.storage.log import Entry
 
+from .tasks import SessionTasks
 from .turns import Turns
 
 
@@ -146,7 +146,7 @@ class SessionLog:
         position.log_bytes += len(data)
         if n is None:
             position.events_out += 1
-        entry = Entry(seq, n, turn, name, data, datetime.now(settings.zone), key)
+        entry = Entry(seq, n, turn, name, data, self._journal.now(), key)
         self.entries.append(entry)
         if self.heard is not None:
             self.heard(entry)
@@ -292,13 +292,17 @@ class SessionValues:
         *,
         log: SessionLog,
         turns: Turns,
+        tasks: SessionTasks,
         loop: asyncio.AbstractEventLoop,
         keep: Callable[[str, StorageError], None] | None = None,
     ) -> None:
         self._log = log
         self._turns = turns
+        self._tasks = tasks
         self._loop = loop
         self._thread = threading.get_ident()
+        #: How many blocks of code outside of turns use the values here.
+        self.blocks = 0
         self.user_session = UserSession(
             session,
             encoded,
@@ -367,8 +371,8 @@ class SessionValues:
         self.settle(None)
 
     def settle(self, turn: Turn | None) -> None:
-        """Stop watching the values that ``turn`` has read, unless another turn runs."""
-        if not self._turns.has_other(turn):
+        """Stop watching the values that ``turn`` has read, unless other code may use values."""
+        if not (self._turns.has_other(turn) or self._tasks or self.blocks):
             self.user_session.settle()
 
     def check(self, turn: Turn | None) -> None:

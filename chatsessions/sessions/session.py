@@ -274,7 +274,7 @@ class LiveSession(SessionLifecycle):
         if n == self._aside:
             self._aside = None
             self.log.set(aside=None)
-        else:
+        elif n == self.position.running:  # else the turn ends before it has begun
             self.position.running = None
 
     # Stored and sent: for the journal

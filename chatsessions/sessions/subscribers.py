@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.dispatch import Signal
-from django.utils import timezone
 from msgspec import Struct
 
 from chatsessions import signals
@@ -183,7 +182,7 @@ class SessionClient:
             status=ChatSession.Status.CONNECTED,
             language=self._session.language,
             worker_id=self._worker_id,
-            connected_at=timezone.now(),
+            connected_at=self._worker_rows.now(),
             connections=self.connections,
         )
         self._tell_started()
@@ -208,8 +207,7 @@ class SessionClient:
             return
         self._subscribers.connection = None
         self._session.connected = False
-        self._position.last_seen_at = timezone.now()
-        self._away_since = self._worker_rows.now()
+        self._position.last_seen_at = self._away_since = self._worker_rows.now()
         self._log.set(status=ChatSession.Status.AWAY, disconnected_at=self._away_since)
         if self._inbound.is_open:
             self._add_hook("disconnect")
@@ -245,8 +243,7 @@ class SessionClient:
         """Note that the client has made a request, without a connection."""
         if self._log.is_closed or self._subscribers.connection is not None:
             return
-        self._position.last_seen_at = timezone.now()
-        self._away_since = self._worker_rows.now()
+        self._position.last_seen_at = self._away_since = self._worker_rows.now()
         self._log.set(disconnected_at=self._away_since)
         self._tell_started()
         self._log.note()

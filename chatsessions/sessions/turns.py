@@ -59,7 +59,7 @@ class Job(Struct, eq=False, kw_only=True):
     needs_handler: bool = False
     #: Whether it may run while the turn before it waits for an answer.
     overtakes: bool = False
-    #: Whether it may run beside the turn before it, whatever that turn does.
+    #: Whether it may run beside the turn before it, unless that one may, too.
     beside: bool = False
     #: Whether the other jobs depend on it, so that it runs even when the session ends.
     sets_up: bool = False
@@ -290,9 +290,10 @@ class Turns:
             await self._gone_by.wait()
 
     def _next(self) -> None:
-        if self.job is not None:
+        running = self.job
+        if running is not None:
             if self.aside is None and not self.draining:
-                job = next((job for job in self.queue if self._may_overtake(job)), None)
+                job = next((one for one in self.queue if self._may_overtake(one, running)), None)
                 if job is not None:
                     self.queue.remove(job)
                     self.aside = job
@@ -305,8 +306,10 @@ class Turns:
             self.job = self.queue.pop(0)
             self._start(self.job)
 
-    def _may_overtake(self, job: Job) -> bool:
-        return job.beside or (job.overtakes and self._asking > 0)
+    def _may_overtake(self, job: Job, running: Job) -> bool:
+        if self._asking > 0:
+            return job.beside or job.overtakes
+        return job.beside and not running.beside  # of those one runs at a time
 
     def _clear(self, job: Job) -> None:
         if job is self.job:
@@ -333,4 +336,5 @@ def report(session: Session, turn: Turn, error: BaseException) -> dict[str, str]
         env.log_error(logger, session.env, message, *arguments, error=error)
         code = "handler_error"
         detail = error_text(session, error, WENT_WRONG)
-    return {"code": code, "detail": detail}
+    # Under DEBUG it has the error's own text. A character takes up to six bytes.
+    return {"code": code, "detail": detail[: settings.MAX_EVENT_BYTES // 16]}

@@ -93,10 +93,13 @@ class Claim:
     head: int
     handled: int
     state_revision: int
+    running: int | None
+    aside: int | None
+    end_reason: str
 
     @classmethod
     def on(cls, row: ChatSession) -> Claim:
-        return cls(row.generation, row.head, row.handled, row.state_revision)
+        return cls(**{name: getattr(row, name) for name in cls.__annotations__})
 
 
 class Rating(Struct, kw_only=True, gc=False):
@@ -193,9 +196,13 @@ class ChangeSource(ABC):
 class Journal:
     """Commits the changes of one worker's sessions, many at a time, each session's in order."""
 
-    def __init__(self, write: Callable[[Batch], asyncio.Future[None]]) -> None:
+    def __init__(
+        self, write: Callable[[Batch], asyncio.Future[None]], now: Callable[[], datetime]
+    ) -> None:
         #: Stores a batch in the writer's thread.
         self._write = write
+        #: Returns the database's time: the times of entries are the same for all workers.
+        self.now = now
         #: The sessions that have something to store, in the order of their calls of ``note()``.
         self._noted: dict[ChangeSource, None] = {}
         #: The sessions whose changes are being written.
@@ -304,7 +311,7 @@ class Journal:
         """Return the changes of the noted sessions, and keep these sessions in ``_writing``."""
         noted, self._noted = self._noted, {}
         self._writing, changes = [], []
-        now = datetime.now(settings.zone)
+        now = self.now()
         for session in noted:
             try:
                 change = session.take_change(now)

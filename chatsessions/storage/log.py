@@ -115,7 +115,8 @@ def find_latest(session_id: UUID, messages: int) -> Latest | None:
 
 def find_message(session_id: UUID, message: str) -> dict[str, Any] | None:
     """Return the data of a message as it was last sent or updated, if that is still kept."""
-    rows = _log(session_id).filter(n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"')
+    quoted = msgspec.json.encode(message).decode()
+    rows = _log(session_id).filter(n=None, name__in=MESSAGE_EVENTS, data__contains=quoted)
     found = None
     for entry in entries_of(rows.order_by("seq")):
         data = msgspec.json.decode(entry.data)

@@ -314,21 +314,27 @@ class _Packer:
         return {"~#obj": [codec.name, *self.each(value, _CONTENT, [None], [content])]}
 
 
+# Copies of the containers, as another thread may change them meanwhile.
+
+
 def _write_list(packer: _Packer, value: Any) -> list[object]:
-    return packer.each(value, _ITEM, range(len(value)), value)
+    items = list(value)
+    return packer.each(value, _ITEM, range(len(items)), items)
 
 
 def _write_dict(packer: _Packer, value: Any) -> object:
-    values = packer.each(value, _ITEM, value, value.values())
-    if packer.are_plain_keys(value):
-        return dict(zip(value, values, strict=True))
-    keys = packer.each(value, _KEY, value, value)
+    items = dict(value)
+    values = packer.each(value, _ITEM, items, items.values())
+    if packer.are_plain_keys(items):
+        return dict(zip(items, values, strict=True))
+    keys = packer.each(value, _KEY, items, items)
     return {"~#dict": list(zip(keys, values, strict=True))}
 
 
 def _write_set(packer: _Packer, value: Any) -> list[object]:
+    items = list(value)
     # Sorted by their text, so that equal sets are equal texts in every process.
-    return sorted(packer.each(value, _ELEMENT, value, value), key=_encode)
+    return sorted(packer.each(value, _ELEMENT, items, items), key=_encode)
 
 
 def _write_float(_packer: _Packer, value: Any) -> object:

@@ -87,16 +87,24 @@ class Table:
         quote = self._quote
         if not self._takes_json:
             assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
-            expected = " AND ".join(f"{quote(name)} = %s" for name in ("id", *compared))
-            return f"UPDATE {self._name} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
+            expected = "".join(f" AND {self._equal(name, quote(name), '%s')}" for name in compared)
+            return f"UPDATE {self._name} SET {assigned} WHERE {quote('id')} = %s{expected}"  # noqa: S608  # only names
         assigned = ", ".join(f"{quote(name)} = given.{quote(name)}" for name in columns)
         expected = "".join(
-            f" AND stored.{quote(name)} = given.{EXPECTED}{name}" for name in compared
+            f" AND {self._equal(name, f'stored.{quote(name)}', f'given.{EXPECTED}{name}')}"
+            for name in compared
         )
         return (
             f"UPDATE {self._name} AS stored SET {assigned} FROM {self._recordset(given)} "  # noqa: S608  # only names
             f"WHERE stored.id = given.id{expected}"
         )
+
+    def _equal(self, name: str, stored: str, given: str) -> str:
+        """Return the SQL that compares the column ``name``; NULL, too, is equal to NULL."""
+        field: Any = self._model._meta.get_field(name)
+        if not field.null:
+            return f"{stored} = {given}"
+        return f"COALESCE({stored}, -1) = COALESCE({given}, -1)"  # no number is negative
 
     def _run(self, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
         """Run the statement of ``columns`` for ``rows``; return how many rows it has changed."""
@@ -149,7 +157,7 @@ POSITION = (
 )
 STATE = ("state", "state_bytes", "state_revision")
 #: The columns, beside the generation, that must have the expected values to claim a session.
-CLAIMED = ("head", "handled", "state_revision")
+CLAIMED = ("head", "handled", "state_revision", "running", "aside", "end_reason")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
 #: The kind of a change: its other columns, whether it claims its session, and whether it has
@@ -315,10 +323,9 @@ class Statements:
 
 def _expected(change: Change) -> tuple[Any, ...]:
     """Return the values that the row must have for ``change`` to be written."""
-    claim = change.claims
-    if claim is None:
+    if change.claims is None:
         return (change.generation,)
-    return claim.generation, claim.head, claim.handled, claim.state_revision
+    return tuple(getattr(change.claims, name) for name in ("generation", *CLAIMED))
 
 
 def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:

@@ -110,7 +110,8 @@ class WorkerRows:
 
     def now(self) -> datetime:
         """Return the database's time, with which other workers compare stored times."""
-        return timezone.now() - self.clock_ahead
+        now = timezone.now()
+        return now - self.clock_ahead if self.clock_ahead else now
 
     def _compare_clocks(self) -> None:
         rows = Worker.objects.using(settings.DATABASE).filter(pk=self._id)
@@ -270,7 +271,7 @@ def _tell_of_clock(worker: Worker) -> None:
     ahead = worker.clock_ahead.total_seconds()
     if abs(ahead) > MAX_CLOCK_SKEW:
         logger.warning(
-            "The clock of %s is %.0f s %s the database's. Times in logs and transcripts are "
+            "The clock of %s is %.0f s %s the database's. Times of messages and deadlines are "
             "wrong by that much; set the clock, and have a time service keep it.",
             worker,
             abs(ahead),

@@ -240,6 +240,7 @@ async def open_block(worker: Worker, session_id: UUID, stack: AsyncExitStack) ->
         stack.push_async_exit(partial(leave_remote, block))
         return block.context()
     writer = new_writer()
+    live.values.blocks += 1
     stack.push_async_exit(partial(_leave_here, live, writer))
     return live.context(None, writer=writer)
 
@@ -248,6 +249,7 @@ async def _leave_here(
     live: LiveSession, writer: Turn, kind: type[BaseException] | None, *_: object
 ) -> None:
     """Store a block's changes, close the streams it left open, and release the session."""
+    live.values.blocks -= 1
     try:
         with _unless_raised(live.id, kind):
             if not live.closed:

@@ -46,7 +46,8 @@ class WorkerHost(SessionHost):
         self.rows = WorkerRows(self.id)
         self.store = Store(self.rows)
         self.threads = Executors()
-        self.journal = Journal(partial(self.threads.start_write, self.store.commit))
+        write = partial(self.threads.start_write, self.store.commit)
+        self.journal = Journal(write, self.rows.now)
         self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}
         #: Whether no more sessions are opened.

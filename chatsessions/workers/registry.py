@@ -267,7 +267,8 @@ class SessionRegistry:
         )
         if request.thread is not None and past is None and reason == "new":
             reason = "unknown"
-        row = new_row(chat, request, await self._profile_of(chat, request, past), past)
+        profile = await self._profile_of(chat, request, past)
+        row = new_row(chat, request, profile, past, now=self._host.rows.now())
         session = session_of(row, request.user)
         session.env = request.env
         session.state_lost = past is not None and past.values_lost
