@@ -24,7 +24,7 @@ from chatsessions.models import Worker as WorkerRow
 from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
-from .support.sessions import Client, eventually, until
+from .support.sessions import Client, eventually, hold_up, until
 
 HUGE = b"x" * 2_000_000
 DEEP: Any = []
@@ -179,6 +179,15 @@ async def test_a_slow_layer_is_not_made_slower_by_repeats() -> None:
         for _ in range(10):
             await assert_answers(first, second)
         assert layer.sent - before <= 30  # 20 without a repeat; it was 60
+
+
+async def test_a_hold_up_of_the_one_who_asks_is_no_silence_of_the_other() -> None:
+    """A client whose first attempt had been taken was sent away, as the second came too late."""
+    async with two_mails(LossyLayer(delay=0.05)) as (first, second):
+        asking = asyncio.create_task(first.ask(second.channel, b"a command", patience=1))
+        await asyncio.sleep(0)
+        hold_up(1.5)
+        assert await asking == b"answer to a command"
 
 
 async def test_a_receiver_that_dies_is_started_again_and_says_so(
