@@ -307,6 +307,34 @@ async def test_a_heartbeat_that_fails_goes_on(
     assert "'heartbeat' was cancelled by what it called" in caplog.text
 
 
+class HangingLayer(LossyLayer):
+    """A layer that fails at first, and then never answers."""
+
+    channels = 0
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        self.channels += 1
+        if self.channels == 1:
+            raise OSError("no Redis")
+        await asyncio.Event().wait()
+        return ""
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_no_heartbeat_waits_for_a_layer_that_does_not_answer(
+    worker: Worker, settings: Any
+) -> None:
+    """A worker counted as dead, again and again, because it tried to reach the others."""
+    times = {"WORKER_HEARTBEAT": 0.05, "STORE_TIMEOUT": 3600}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+    layer = HangingLayer()
+    with using(layer):
+        await worker.start()
+        await until(lambda: layer.channels == 2)
+        before = worker.rows.beats[1]
+        await until(lambda: worker.rows.beats[1] > before)
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_a_reaper_that_fails_goes_on(
     worker: Worker, chat: Chat, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any

@@ -160,6 +160,7 @@ class Worker(WorkerHost):
             hear_warnings()
         for name, loop in (
             ("heartbeat", self._beat),
+            ("channel", self._keep_open),
             ("reaper", self._reap),
             ("logins", self.logins.watch),
         ):
@@ -174,6 +175,13 @@ class Worker(WorkerHost):
             logger.error("The channel layer fails; other workers are not reached: %s", error)
         self.rows.channel = self.rpc.channel
 
+    async def _keep_open(self) -> None:
+        """Try to open the channel again if that has failed. No heartbeat waits for the layer."""
+        while True:
+            await asyncio.sleep(settings.WORKER_HEARTBEAT)
+            if not self.rpc.channel:
+                await self._open_rpc()
+
     async def _beat(self) -> None:
         while True:
             due = self.loop.time() + settings.WORKER_HEARTBEAT
@@ -182,9 +190,8 @@ class Worker(WorkerHost):
                 self.server.look_round(late=self.loop.time() - due)
             except Exception:
                 logger.exception("The subscribers at other workers could not be looked at")
-            if not self.rpc.channel:
-                await self._open_rpc()
             await self.housekeep(self._say_alive())
+            await self.housekeep(self.give_up_lost())
 
     async def _say_alive(self) -> None:
         """Write the heartbeat. After a pause, find out which sessions other workers have taken."""
