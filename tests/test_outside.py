@@ -17,6 +17,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import F
+from django.utils.functional import SimpleLazyObject
 
 from chatsessions import (
     Chat,
@@ -29,6 +30,7 @@ from chatsessions import (
     SessionOver,
     SessionOwned,
     StoreUnavailable,
+    abroadcast,
     aemit_to,
     aemit_to_user,
     aend_session,
@@ -36,12 +38,15 @@ from chatsessions import (
     chat_context,
     context,
     emit_to,
+    emit_to_user,
     end_session,
     session_context,
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.bridge import background_loop
 from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.storage.worker_rows import WorkerRows
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.outside import Which
 from chatsessions.workers.worker import Worker as RunningWorker
@@ -53,6 +58,7 @@ from .support.sessions import (
     Way,
     eventually,
     join_threads_of_ours,
+    running_worker,
     threads_of_ours,
     until,
     ways,
@@ -811,6 +817,35 @@ def test_a_call_that_is_given_up_while_its_worker_leaves_keeps_no_later_one_wait
     later.join(20)
     assert not later.is_alive()
     assert_nothing_is_left()
+
+
+def test_a_worker_that_is_given_up_as_it_starts_leaves_no_task_behind(
+    chat: Chat, settings: Settings
+) -> None:
+    """Its heartbeat began after its end, and failed every few seconds for ever."""
+    row = session_row(chat=chat.name)
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3}
+    raised: list[Exception] = []
+
+    def call() -> None:
+        try:
+            emit_to(row.pk, "note")
+        except StoreUnavailable as error:
+            raised.append(error)
+
+    caller = threading.Thread(target=call, daemon=True)
+    with locked():
+        caller.start()
+        deadline = time.monotonic() + 60
+        while not any(one.closing for one in [*_workers.values()]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    caller.join(60)
+    assert raised
+    assert_nothing_is_left()
+    emit_to(row.pk, "note")  # the event loop has run what was left in it
+    assert_nothing_is_left()
+    names = [task.get_name() for task in asyncio.all_tasks(background_loop())]
+    assert not [name for name in names if name.startswith("chatsessions")]
 
 
 def test_a_session_that_is_away_is_assigned_to_a_user_once(chat: Chat) -> None:

@@ -140,14 +140,24 @@ class Worker(WorkerHost):
     # Life
 
     async def start(self) -> None:
-        """Write the worker's row and start its tasks, once. Raises database errors."""
+        """
+        Write the worker's row and start its tasks, once.
+
+        Raises database errors, and ``SessionUnavailable`` if the worker closes meanwhile.
+        """
         if self._started is None or (
             self._started.done() and not self._started.cancelled() and self._started.exception()
         ):
             self._started = self.loop.create_task(
                 self._start(), name="chatsessions-start", context=Context()
             )
-        await asyncio.shield(self._started)
+        try:
+            await asyncio.shield(self._started)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is None or caller.cancelling() or not self._started.cancelled():
+                raise
+            raise SessionUnavailable from None
 
     async def _start(self) -> None:
         await self._open_rpc()
@@ -355,6 +365,13 @@ class Worker(WorkerHost):
             steps.push_async_callback(self._end_lifespans)
             for live in list(self.live.values()):
                 steps.callback(live.discard)
+            steps.push_async_callback(self._end_start)
+
+    async def _end_start(self) -> None:
+        """Cancel a start that still waits: what it would begin later would never end."""
+        if self._started is not None:
+            self._started.cancel()
+            await asyncio.wait([self._started])
 
     async def _end_lifespans(self) -> None:
         """Wait for ``on_session_unload`` hooks, and for lifespan generators to end."""
