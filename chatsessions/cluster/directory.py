@@ -102,7 +102,8 @@ class WorkerDirectory:
         """Remember that the owner of ``owned`` has answered: it is asked first next time."""
         if len(self._last_owners) >= MAX_OWNERS:
             self._last_owners.clear()
-        self._last_owners[owned.held_id] = owned
+        # A traceback would keep all that was loaded before it was raised.
+        self._last_owners[owned.held_id] = owned.with_traceback(None)
 
     def forget_owner(self, session_id: UUID) -> None:
         """Forget who answered last for a session: its row is read next time."""
