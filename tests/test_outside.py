@@ -867,6 +867,36 @@ def test_a_session_that_is_away_is_assigned_to_a_user_once(chat: Chat) -> None:
     assert_nothing_is_left()
 
 
+@pytest.mark.parametrize("nobody", [None, AnonymousUser(), get_user_model()(username="new")])
+def test_an_event_for_nobody_is_an_error_and_no_event_for_every_visitor(
+    chat: Chat, nobody: Any
+) -> None:
+    """As in a view that forgets that its visitor may not be logged in."""
+    session_row(chat=chat.name)
+    with pytest.raises(ValueError, match="a user that is stored"):
+        emit_to_user(nobody, "private", 1)
+    with pytest.raises(ValueError, match="a user that is stored"):
+        asyncio.run(aemit_to_user(nobody, "private", 1))
+    assert not SessionEvent.objects.exists()
+    assert_nothing_is_left()
+
+
+def test_the_user_of_a_request_may_be_one_that_was_not_looked_up_yet(chat: Chat) -> None:
+    """As ``request.user`` is, unless the view has used it: no query can run in an event loop."""
+    ada = get_user_model().objects.create(username="ada")
+    row = session_row(chat=chat.name)
+
+    def look_up() -> Any:
+        return SimpleLazyObject(lambda: get_user_model().objects.get(username="ada"))
+
+    assign_user(row.pk, look_up())
+    assert emit_to_user(look_up(), "private", 1) == 1
+    row.refresh_from_db()
+    assert row.user_id == ada.pk
+    assert events_of(row.pk) == [(1, "private")]
+    assert_nothing_is_left()
+
+
 def test_to_set_a_sessions_user_is_an_error_that_says_what_to_do(chat: Chat) -> None:
     row = session_row(chat=chat.name)
     user = get_user_model().objects.create(username="ada")
@@ -1070,6 +1100,26 @@ def test_an_asynchronous_block_whose_server_has_stopped_says_so(
         asyncio.run(block())
     gc.collect()
     assert_nothing_is_left()
+
+
+def test_a_broadcast_minds_no_event_loop_that_ends_meanwhile(
+    server: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a request does under WSGI, in another thread: nobody is connected there."""
+    others = WorkerRows.others
+
+    def stop_and_find(rows: WorkerRows, *arguments: Any) -> Any:
+        stop(server)
+        return others(rows, *arguments)
+
+    monkeypatch.setattr(WorkerRows, "others", stop_and_find)
+
+    async def tell() -> int:
+        async with running_worker() as worker:
+            worker.serve()
+            return await abroadcast("news", 1)
+
+    assert asyncio.run(tell()) == 0
 
 
 def test_a_block_that_is_given_up_as_it_opens_keeps_no_session(

@@ -626,15 +626,52 @@ async def test_a_broadcast_reaches_the_connected_sessions_of_a_chat(chat: Chat) 
         here, there = await owned(first, chat), await owned(second, chat)
         away, foreign = await owned(first, chat), await Client.open(second, other)
         away.leave()
-        command = Broadcast(name="news", data=msgspec.Raw(b"1"), chat="reached")
-        told = await second.server.broadcast(command)
-        others = await second.threads.read(second.rows.others, [second.id], command.chat)
-        told += await second.directory.broadcast(command, others)
-        assert told == 2
+        with calling_from(second):
+            assert await abroadcast("news", 1, chat="reached") == 2
         for client in (here, there):
             assert [name for name, _ in client.events].count("news") == 1
         for client in (away, foreign):
             assert "news" not in [name for name, _ in client.events]
+
+
+async def test_a_broadcast_waits_for_no_silent_worker_with_what_others_get(chat: Chat) -> None:
+    """It was raised before the sessions of the caller's own process had got it."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        await owned(first, chat)
+        here = await owned(second, chat)
+        layer.is_cut = True
+        with calling_from(second), impatient():
+            telling = asyncio.create_task(abroadcast("news", 1, chat="reached"))
+            await until(lambda: ("news", 1) in here.events)
+            with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                await telling
+        layer.is_cut = False
+        second.rpc.channel = ""
+        with calling_from(second), pytest.raises(OwnerUnreachable, match="CHANNEL_LAYERS"):
+            await abroadcast("news", 2, chat="reached")
+        assert ("news", 2) not in here.events
+
+
+async def test_a_broadcast_that_cannot_be_stored_says_so(chat: Chat, settings: Any) -> None:
+    """It waited for as long as the store was away, each for an event more in every session."""
+    times = settings.CHATSESSIONS
+    async with two_workers() as (first, second):
+        far, here = await owned(first, chat), await owned(second, chat)
+        await first.journal.settled()
+        await second.journal.settled()
+        with calling_from(second):
+            settings.CHATSESSIONS = {**times, "STORE_TIMEOUT": 0.3}
+            with failing():
+                for number in range(3):
+                    with pytest.raises(StoreUnavailable):
+                        async with asyncio.timeout(60):
+                            await abroadcast("news", number, chat="reached")
+                settings.CHATSESSIONS = times
+            await until(lambda: first.journal.failure is None and second.journal.failure is None)
+            assert await abroadcast("news", 3, chat="reached") == 2
+        for client in (far, here):
+            assert [data for name, data in client.events if name == "news"] == [0, 3]
 
 
 async def test_a_users_sessions_get_an_event_away_or_not(chat: Chat) -> None:
