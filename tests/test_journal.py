@@ -663,6 +663,20 @@ async def test_a_session_that_cannot_even_be_given_up_is_nobody_elses_trouble(
     assert await broken.run("message", {"content": "here as well"}) == "done"
 
 
+async def test_a_session_that_cannot_be_given_up_is_given_up_later(
+    worker: RunningWorker, chat: Chat, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stayed with a worker that did not have it, and other workers could never have it."""
+    settings.CHATSESSIONS = {"WORKER_HEARTBEAT": 0.1}
+    (sick,) = await open_many(worker, chat, 1)
+    with poisoned(sick.live.id):
+        with pytest.raises(DatabaseError):
+            await change(sick.live, 1)
+        await until(lambda: "housekeeping failed" in caplog.text)
+    row = ChatSession.objects.filter(pk=sick.live.id)
+    await eventually(row.filter(worker=None, status=ChatSession.Status.AWAY).aexists)
+
+
 async def test_a_poisoned_row_and_a_store_that_fails_in_between(
     worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:

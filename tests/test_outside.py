@@ -17,6 +17,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import F
+from django.utils.functional import SimpleLazyObject
 
 from chatsessions import (
     Chat,
@@ -29,6 +30,7 @@ from chatsessions import (
     SessionOver,
     SessionOwned,
     StoreUnavailable,
+    abroadcast,
     aemit_to,
     aemit_to_user,
     aend_session,
@@ -36,12 +38,15 @@ from chatsessions import (
     chat_context,
     context,
     emit_to,
+    emit_to_user,
     end_session,
     session_context,
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.bridge import background_loop
 from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.storage.worker_rows import WorkerRows
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.outside import Which
 from chatsessions.workers.worker import Worker as RunningWorker
@@ -53,6 +58,7 @@ from .support.sessions import (
     Way,
     eventually,
     join_threads_of_ours,
+    running_worker,
     threads_of_ours,
     until,
     ways,
@@ -813,6 +819,35 @@ def test_a_call_that_is_given_up_while_its_worker_leaves_keeps_no_later_one_wait
     assert_nothing_is_left()
 
 
+def test_a_worker_that_is_given_up_as_it_starts_leaves_no_task_behind(
+    chat: Chat, settings: Settings
+) -> None:
+    """Its heartbeat began after its end, and failed every few seconds for ever."""
+    row = session_row(chat=chat.name)
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3}
+    raised: list[Exception] = []
+
+    def call() -> None:
+        try:
+            emit_to(row.pk, "note")
+        except StoreUnavailable as error:
+            raised.append(error)
+
+    caller = threading.Thread(target=call, daemon=True)
+    with locked():
+        caller.start()
+        deadline = time.monotonic() + 60
+        while not any(one.closing for one in [*_workers.values()]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    caller.join(60)
+    assert raised
+    assert_nothing_is_left()
+    emit_to(row.pk, "note")  # the event loop has run what was left in it
+    assert_nothing_is_left()
+    names = [task.get_name() for task in asyncio.all_tasks(background_loop())]
+    assert not [name for name in names if name.startswith("chatsessions")]
+
+
 def test_a_session_that_is_away_is_assigned_to_a_user_once(chat: Chat) -> None:
     row = session_row(chat=chat.name)
     ada, eve = (get_user_model().objects.create(username=name) for name in ("ada", "eve"))
@@ -829,6 +864,36 @@ def test_a_session_that_is_away_is_assigned_to_a_user_once(chat: Chat) -> None:
         assign_user(session_row(chat=chat.name).pk, AnonymousUser())
     with session_context(row.pk) as found:
         assert found.session.user == ada
+    assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("nobody", [None, AnonymousUser(), get_user_model()(username="new")])
+def test_an_event_for_nobody_is_an_error_and_no_event_for_every_visitor(
+    chat: Chat, nobody: Any
+) -> None:
+    """As in a view that forgets that its visitor may not be logged in."""
+    session_row(chat=chat.name)
+    with pytest.raises(ValueError, match="a user that is stored"):
+        emit_to_user(nobody, "private", 1)
+    with pytest.raises(ValueError, match="a user that is stored"):
+        asyncio.run(aemit_to_user(nobody, "private", 1))
+    assert not SessionEvent.objects.exists()
+    assert_nothing_is_left()
+
+
+def test_the_user_of_a_request_may_be_one_that_was_not_looked_up_yet(chat: Chat) -> None:
+    """As ``request.user`` is, unless the view has used it: no query can run in an event loop."""
+    ada = get_user_model().objects.create(username="ada")
+    row = session_row(chat=chat.name)
+
+    def look_up() -> Any:
+        return SimpleLazyObject(lambda: get_user_model().objects.get(username="ada"))
+
+    assign_user(row.pk, look_up())
+    assert emit_to_user(look_up(), "private", 1) == 1
+    row.refresh_from_db()
+    assert row.user_id == ada.pk
+    assert events_of(row.pk) == [(1, "private")]
     assert_nothing_is_left()
 
 
@@ -1035,6 +1100,26 @@ def test_an_asynchronous_block_whose_server_has_stopped_says_so(
         asyncio.run(block())
     gc.collect()
     assert_nothing_is_left()
+
+
+def test_a_broadcast_minds_no_event_loop_that_ends_meanwhile(
+    server: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a request does under WSGI, in another thread: nobody is connected there."""
+    others = WorkerRows.others
+
+    def stop_and_find(rows: WorkerRows, *arguments: Any) -> Any:
+        stop(server)
+        return others(rows, *arguments)
+
+    monkeypatch.setattr(WorkerRows, "others", stop_and_find)
+
+    async def tell() -> int:
+        async with running_worker() as worker:
+            worker.serve()
+            return await abroadcast("news", 1)
+
+    assert asyncio.run(tell()) == 0
 
 
 def test_a_block_that_is_given_up_as_it_opens_keeps_no_session(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -23,27 +23,14 @@ from chatsessions import (
 )
 from chatsessions.models import SessionEvent
 from chatsessions.workers.calls import RemoteBlock
-from chatsessions.workers.worker import Worker, _workers
 
 from .support.database import failing
-from .support.layer import LossyLayer, impatient
-from .support.sessions import Client, until
+from .support.layer import DeafLayer, impatient
+from .support.sessions import Client, calling_from, until
 from .test_outside_remote import owned
 from .test_remote import two_workers
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class DeafLayer(LossyLayer):
-    """A layer that loses what is sent to some workers, such as the answers to their commands."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.deaf: set[str] = set()
-
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        if channel not in self.deaf:
-            await super().send(channel, message)
 
 
 @pytest.fixture
@@ -55,15 +42,6 @@ def chat() -> Chat:
         await Message("hello").send()
 
     return chat
-
-
-@contextmanager
-def calling_from(worker: Worker) -> Iterator[None]:
-    """Calls from outside are made by ``worker``, as in a process of its own."""
-    worker.serve()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(_workers, worker.loop, worker)
-        yield
 
 
 async def stored(client: Client, name: str = "message") -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from datetime import timedelta
 from functools import partial
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import F
@@ -24,10 +26,12 @@ from chatsessions import (
     OwnerUnreachable,
     SessionOver,
     SessionOwned,
+    StoreUnavailable,
     TooLarge,
+    abroadcast,
     user_session,
 )
-from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
+from chatsessions.cluster.commands import Append, Assign, Put
 from chatsessions.cluster.connect_request import LOGIN_TIMEOUT, ConnectRequest
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionUnavailable
@@ -36,14 +40,16 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.protocol.frames import CloseCode, Token
+from chatsessions.storage.store import Loaded
 from chatsessions.workers import calls
 from chatsessions.workers.calls import RemoteBlock, leave_remote
 from chatsessions.workers.outside import EMITS_AT_A_TIME
 from chatsessions.workers.worker import Worker
 
 from .support.database import failing
-from .support.layer import LossyLayer, impatient
-from .support.sessions import Client, eventually, until
+from .support.layer import DeafLayer, LossyLayer, impatient
+from .support.sessions import Client, calling_from, eventually, until
+from .support.storage import session_row
 from .test_remote import two_workers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -545,6 +551,59 @@ async def test_an_owner_that_gives_no_sign_is_given_up(chat: Chat) -> None:
             await calls.change(second, client.live.id, [append("note")])
 
 
+async def test_an_owner_that_never_holds_its_session_is_given_up(chat: Chat) -> None:
+    """The caller waited for ever."""
+    async with two_workers() as (first, second):
+        its = await WorkerRow.objects.aget(pk=first.id)
+        row = await sync_to_async(session_row)(chat=chat.name, worker=its)
+        with impatient(), pytest.raises(OwnerUnreachable):
+            async with asyncio.timeout(60):
+                await calls.change(second, row.pk, [append("note")])
+
+
+async def test_an_owner_that_has_its_session_again_is_asked_again(chat: Chat) -> None:
+    """It was away as the owner was asked, and back as the answer came: that was taken for ever."""
+    layer = DeafLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+        await calls.change(second, client.live.id, [append("note", 1)])  # its owner is known now
+        client.leave()
+        await until(lambda: not first.live)
+        layer.deaf = {second.rpc.channel}
+        before = len(first.rpc._answers)
+        changing = asyncio.create_task(calls.change(second, client.live.id, [append("note", 2)]))
+        await until(lambda: len(first.rpc._answers) > before)
+        back = await Client.open(first, chat, client.live.id, client.token)
+        layer.deaf = set()
+        async with asyncio.timeout(60):
+            await changing
+        assert [data for name, data in back.events if name == "note"] == [2]
+
+
+async def test_what_an_owner_does_that_has_lost_the_session_is_done_by_the_next(
+    chat: Chat,
+) -> None:
+    """It was silent for long, and has not found out yet; who had asked got an OwnershipLost."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        await calls.change(second, client.live.id, [append("note", 1)])  # its owner is known now
+        taken = ChatSession.objects.filter(pk=client.live.id)
+        await taken.aupdate(generation=F("generation") + 1, worker=None)
+        await calls.change(second, client.live.id, [append("note", 2)])
+        notes = SessionEvent.objects.filter(session=client.live.id, name="note").order_by("seq")
+        assert [note.data async for note in notes] == [1, 2]
+
+
+async def test_who_remembers_an_owner_keeps_nothing_of_its_sessions_in_memory(chat: Chat) -> None:
+    """As much as was loaded to find out who owns them, a megabyte of values each."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        await calls.change(second, client.live.id, [append("note")])
+        assert second.directory.last_owner(client.live.id) is not None
+        gc.collect()
+        assert not [one for one in gc.get_objects() if type(one) is Loaded]
+
+
 async def test_a_change_that_was_made_is_known_again_by_the_next_owner(chat: Chat) -> None:
     from chatsessions.cluster.commands import Apply
     from chatsessions.cluster.owner import apply
@@ -567,15 +626,52 @@ async def test_a_broadcast_reaches_the_connected_sessions_of_a_chat(chat: Chat) 
         here, there = await owned(first, chat), await owned(second, chat)
         away, foreign = await owned(first, chat), await Client.open(second, other)
         away.leave()
-        command = Broadcast(name="news", data=msgspec.Raw(b"1"), chat="reached")
-        told = await second.server.broadcast(command)
-        others = await second.threads.read(second.rows.others, [second.id], command.chat)
-        told += await second.directory.broadcast(command, others)
-        assert told == 2
+        with calling_from(second):
+            assert await abroadcast("news", 1, chat="reached") == 2
         for client in (here, there):
             assert [name for name, _ in client.events].count("news") == 1
         for client in (away, foreign):
             assert "news" not in [name for name, _ in client.events]
+
+
+async def test_a_broadcast_waits_for_no_silent_worker_with_what_others_get(chat: Chat) -> None:
+    """It was raised before the sessions of the caller's own process had got it."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        await owned(first, chat)
+        here = await owned(second, chat)
+        layer.is_cut = True
+        with calling_from(second), impatient():
+            telling = asyncio.create_task(abroadcast("news", 1, chat="reached"))
+            await until(lambda: ("news", 1) in here.events)
+            with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                await telling
+        layer.is_cut = False
+        second.rpc.channel = ""
+        with calling_from(second), pytest.raises(OwnerUnreachable, match="CHANNEL_LAYERS"):
+            await abroadcast("news", 2, chat="reached")
+        assert ("news", 2) not in here.events
+
+
+async def test_a_broadcast_that_cannot_be_stored_says_so(chat: Chat, settings: Any) -> None:
+    """It waited for as long as the store was away, each for an event more in every session."""
+    times = settings.CHATSESSIONS
+    async with two_workers() as (first, second):
+        far, here = await owned(first, chat), await owned(second, chat)
+        await first.journal.settled()
+        await second.journal.settled()
+        with calling_from(second):
+            settings.CHATSESSIONS = {**times, "STORE_TIMEOUT": 0.3}
+            with failing():
+                for number in range(3):
+                    with pytest.raises(StoreUnavailable):
+                        async with asyncio.timeout(60):
+                            await abroadcast("news", number, chat="reached")
+                settings.CHATSESSIONS = times
+            await until(lambda: first.journal.failure is None and second.journal.failure is None)
+            assert await abroadcast("news", 3, chat="reached") == 2
+        for client in (far, here):
+            assert [data for name, data in client.events if name == "news"] == [0, 3]
 
 
 async def test_a_users_sessions_get_an_event_away_or_not(chat: Chat) -> None:

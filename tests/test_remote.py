@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -30,11 +31,12 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.signals import session_disconnected
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
+from chatsessions.workers.stored import BUSY
 from chatsessions.workers.worker import Worker, get_worker
 
 from .support.database import locked
 from .support.layer import LossyLayer
-from .support.sessions import connected, eventually, hold_up, running_worker, until
+from .support.sessions import Client, connected, eventually, hold_up, running_worker, until
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -996,6 +998,23 @@ async def test_a_relayed_client_that_leaves_while_its_session_is_released_is_awa
             assert (row.status, row.worker_id) == (ChatSession.Status.AWAY, None)
             await until(lambda: codes)
         assert codes == [1006]
+
+
+async def test_who_cannot_be_relayed_asks_a_busy_owner_now_and_then(chat: Chat) -> None:
+    """A ``SessionConsumer``'s client asked hundreds of times a second, until the turn was over."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        before, began = layer.sent, time.monotonic()
+        coming = asyncio.create_task(Client.open(second, chat, old.id, old.welcome["token"]))
+        await asyncio.sleep(1)
+        passed = time.monotonic() - began
+        # It is asked and answers; on a busy machine a question is repeated.
+        assert layer.sent - before <= 5 * (passed / BUSY + 1)
+        chat.gate.set()  # type: ignore[attr-defined]
+        assert (await coming).resumed
 
 
 async def come_back(worker: Worker, chat: Chat, tab: Tab) -> Tab:

@@ -24,7 +24,7 @@ from chatsessions.models import Worker as WorkerRow
 from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
-from .support.sessions import Client, eventually, until
+from .support.sessions import Client, eventually, hold_up, until
 
 HUGE = b"x" * 2_000_000
 DEEP: Any = []
@@ -181,6 +181,15 @@ async def test_a_slow_layer_is_not_made_slower_by_repeats() -> None:
         assert layer.sent - before <= 30  # 20 without a repeat; it was 60
 
 
+async def test_a_hold_up_of_the_one_who_asks_is_no_silence_of_the_other() -> None:
+    """A client whose first attempt had been taken was sent away, as the second came too late."""
+    async with two_mails(LossyLayer(delay=0.05)) as (first, second):
+        asking = asyncio.create_task(first.ask(second.channel, b"a command", patience=1))
+        await asyncio.sleep(0)
+        hold_up(1.5)
+        assert await asking == b"answer to a command"
+
+
 async def test_a_receiver_that_dies_is_started_again_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -296,6 +305,34 @@ async def test_a_heartbeat_that_fails_goes_on(
     await eventually(beats)
     assert "subscribers at other workers could not be looked at" in caplog.text
     assert "'heartbeat' was cancelled by what it called" in caplog.text
+
+
+class HangingLayer(LossyLayer):
+    """A layer that fails at first, and then never answers."""
+
+    channels = 0
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        self.channels += 1
+        if self.channels == 1:
+            raise OSError("no Redis")
+        await asyncio.Event().wait()
+        return ""
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_no_heartbeat_waits_for_a_layer_that_does_not_answer(
+    worker: Worker, settings: Any
+) -> None:
+    """A worker counted as dead, again and again, because it tried to reach the others."""
+    times = {"WORKER_HEARTBEAT": 0.05, "STORE_TIMEOUT": 3600}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+    layer = HangingLayer()
+    with using(layer):
+        await worker.start()
+        await until(lambda: layer.channels == 2)
+        before = worker.rows.beats[1]
+        await until(lambda: worker.rows.beats[1] > before)
 
 
 @pytest.mark.django_db(transaction=True)

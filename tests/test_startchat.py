@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,28 @@ def test_what_is_imported_below_the_list_is_not_there_yet() -> None:
 
 
 @pytest.mark.parametrize(
+    "end", ["", ",", "  # the first", ",  # the first", "  # a, b,", "\n    # no"]
+)
+def test_comments_behind_the_last_entry_stay_comments(end: str) -> None:
+    """The comma that it needs went into the comment, and the file was none of Python's any more."""
+    urls = with_page(
+        f"from django.urls import path\n\nurlpatterns = [\n    path('a/', view){end}\n]\n", QUIZ
+    )
+    asgi = with_route(f"application = get_chat_application({{\n    'a': chat{end}\n}})\n", QUIZ)
+    assert urls is not None
+    assert asgi is not None
+    patterns = ast.parse(urls).body[-1]
+    assert isinstance(patterns, ast.Assign)
+    assert isinstance(patterns.value, ast.List)
+    assert [ast.unparse(one)[:11] for one in patterns.value.elts] == ["path('a/', ", "path('quiz/"]
+    assert ast.unparse(ast.parse(asgi)) == (
+        "application = get_chat_application({'a': chat, 'ws/quiz/': 'bots.quiz.chat'})"
+    )
+    for source in (urls, asgi):
+        assert end.strip(", \n") in source
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "application = ProtocolTypeRouter({'http': get_asgi_application()})\n",
@@ -113,6 +136,8 @@ def test_an_asgi_that_is_somebodys_own_is_not_changed(source: str) -> None:
         "from x import urlpatterns\n",
         "urlpatterns = i18n_patterns(path('', view))\n",
         "from django.urls import re_path\n\nurlpatterns = [re_path('^$', view)]\n",
+        "from os import path\nfrom django.urls import re_path\n\nurlpatterns = []\n",
+        "from django.urls import path as route\n\nurlpatterns = []\n",
     ],
 )
 def test_urls_that_are_somebodys_own_are_not_changed(source: str) -> None:
@@ -172,6 +197,44 @@ def test_in_djangos_new_project_a_command_makes_a_chat(project: Path) -> None:
     assert asgi.read_text() == own
     assert 'application = get_chat_application({"ws/quiz/": "bots.quiz.chat"})' in second.stdout
     assert 'path("quiz/"' in (project / "mysite" / "urls.py").read_text()
+
+
+@pytest.mark.parametrize("module", ["urls", "mysite.urls", "mysite.web.urls"])
+@pytest.mark.parametrize("is_package", [False, True])
+def test_the_bot_is_where_the_project_is_imported_from(
+    module: str,
+    is_package: bool,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """However deep the URLconf is: the bot was written beside it, or outside of the project."""
+    root = tmp_path / "project"
+    parts = module.split(".")
+    for depth in range(1, len(parts)):
+        package = root.joinpath(*parts[:depth])
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+    urls = (
+        root.joinpath(*parts, "__init__.py")
+        if is_package
+        else root.joinpath(f"{'/'.join(parts)}.py")
+    )
+    urls.parent.mkdir(parents=True, exist_ok=True)
+    urls.write_text("from django.urls import path\n\nurlpatterns = []\n")
+    monkeypatch.syspath_prepend(str(root))
+    settings.ROOT_URLCONF, settings.ASGI_APPLICATION = module, None
+    try:
+        call_command("startchat", "counter")
+    finally:
+        for name in [one for one in sys.modules if one.split(".")[0] == parts[0]]:
+            del sys.modules[name]
+    assert (root / "bots" / "counter.py").is_file()
+    assert "bots.counter.chat" in urls.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    asgi = ".".join([*parts[:-1], "asgi.application"])
+    assert f'ASGI_APPLICATION = "{asgi}"' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["my-bot", "class", "2nd"])

@@ -213,7 +213,7 @@ def _prepare(options: argparse.Namespace, folder: Path, address: str) -> None:
     """Migrate, make the administrator, and print where everything is."""
     import django
     from django.core.exceptions import ImproperlyConfigured
-    from django.db.utils import OperationalError
+    from django.db import Error as DatabaseError
 
     try:
         django.setup()
@@ -222,7 +222,7 @@ def _prepare(options: argparse.Namespace, folder: Path, address: str) -> None:
     try:
         copied = migrate(folder)
         login = None if options.no_admin else administrator(new_password=options.new_password)
-    except OperationalError as error:
+    except DatabaseError as error:  # no rights, no database in the file, nobody answers
         raise CommandFailed(f"The database cannot be used: {error}") from error
     lines = ["", f"  Chat    {address}/"]
     if login is not None:

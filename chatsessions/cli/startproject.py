@@ -63,8 +63,8 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
     kept = None if found is None or not with_data else _kept(found)
     _make(name, found)
     if found is not None and found.file is not None:
+        (target / "bots" / "counter.py").unlink()  # first: the bot may have this name
         shutil.copyfile(found.file, target / "bots" / found.file.name)
-        (target / "bots" / "counter.py").unlink()
     if kept is not None and found is not None:
         _take_along(kept, target / "data", found)
     sys.stdout.write(NEXT_STEPS.format(name=name, module=found.module if found else "counter"))

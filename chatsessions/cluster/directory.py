@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
@@ -102,7 +101,8 @@ class WorkerDirectory:
         """Remember that the owner of ``owned`` has answered: it is asked first next time."""
         if len(self._last_owners) >= MAX_OWNERS:
             self._last_owners.clear()
-        self._last_owners[owned.held_id] = owned
+        # A traceback would keep all that was loaded before it was raised.
+        self._last_owners[owned.held_id] = owned.with_traceback(None)
 
     def forget_owner(self, session_id: UUID) -> None:
         """Forget who answered last for a session: its row is read next time."""
@@ -161,18 +161,18 @@ class WorkerDirectory:
         finally:
             del self._silences[owner.channel]
 
-    async def broadcast(self, command: Broadcast, workers: Sequence[Worker]) -> int:
-        """
-        Send ``command`` to all ``workers``; return how many sessions got the event.
-
-        Raises ``OwnerUnreachable`` before anything is sent if one of them has no channel.
-        """
+    def check_reachable(self, workers: Sequence[Worker]) -> None:
+        """Raise ``OwnerUnreachable`` if no channel leads to one of ``workers``."""
         for worker in workers:
             if not (worker.channel and self.rpc.channel):
                 raise OwnerUnreachable(None, str(worker))
-        return sum(await asyncio.gather(*map(partial(self._broadcast, command), workers)))
 
-    async def _broadcast(self, command: Broadcast, worker: Worker) -> int:
+    async def broadcast(self, command: Broadcast, worker: Worker) -> int:
+        """
+        Send ``command`` to ``worker``; return how many sessions got the event.
+
+        Raises ``OwnerUnreachable`` if the worker is alive and gives no sign.
+        """
         number, deadline = uuid4().hex, self.deadline()
         while True:
             try:

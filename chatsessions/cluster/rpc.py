@@ -88,6 +88,7 @@ class _Asked:
     """A command that waits for its answer."""
 
     answer: asyncio.Future[bytes]
+    #: When the other worker has last given a sign. Later if this event loop was held up since.
     heard_at: float
 
 
@@ -174,12 +175,15 @@ class RpcClient:
             pause = self._first_pause
             while True:
                 await self._send(channel, message)
+                due = self.loop.time() + pause
                 done, _ = await asyncio.wait([asked.answer], timeout=pause)
                 if done:
                     return asked.answer.result()
-                pause = min(1.5 * pause, LAST_REPEAT)
+                # A hold-up of this event loop is no silence: signs that came are not read yet.
+                asked.heard_at += max(0.0, self.loop.time() - due)
                 if self.loop.time() - asked.heard_at > patience:
                     raise NoAnswer(f"no sign of the worker for {patience} seconds")
+                pause = min(1.5 * pause, LAST_REPEAT)
         finally:
             self._asked.pop(number, None)
             asked.answer.cancel()

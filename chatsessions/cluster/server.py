@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import SessionOver
+from chatsessions.exceptions import SessionOver, StoreUnavailable
 from chatsessions.handlers.session import in_language_of
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
@@ -278,14 +278,23 @@ class CommandServer:
             return await step()
 
     async def broadcast(self, command: Broadcast) -> int:
-        """Emit an event to all connected sessions here; return how many have stored it."""
+        """
+        Emit an event to all connected sessions here; return how many have stored it.
+
+        Raises ``StoreUnavailable``; if that is known before, nothing is emitted.
+        """
         told = []
         for live in list(self._live.values()):
             meant = command.chat is None or live.chat.name == command.chat
             if meant and live.session.connected and live.ending is None and not live.closed:
+                if live.worker.journal.failure is not None:
+                    raise live.worker.journal.failure
                 live.log.append(command.name, bytes(command.data))
                 told.append(live.log.flushed())
         stored = await asyncio.gather(*told, return_exceptions=True)
+        for result in stored:
+            if isinstance(result, StoreUnavailable):
+                raise result
         return sum(result is None for result in stored)
 
 

@@ -172,8 +172,8 @@ async def _reach(
     """
     Send ``command`` to the session's owner, or run ``here`` if no other worker owns the session.
 
-    If the owner changes or dies meanwhile, the command is sent again; its ``number`` makes sure
-    that it is done once.
+    If the owner changes or dies meanwhile, the command is sent again. Its ``number``, and that of a
+    change, make sure that it is done once.
     """
     directory = worker.directory
     deadline = directory.deadline()
@@ -199,16 +199,20 @@ async def _reach(
         has_asked = True
         try:
             answer = await directory.ask(owned.channel, command, number=number)
-        except NoAnswer:
-            directory.forget_owner(command.session)
-            if worker.loop.time() > deadline:
-                raise OwnerUnreachable(command.session, owned.owner, silent=True) from owned
-        else:
             if isinstance(answer, Done):
                 directory.remember_owner(owned)
                 return answer.value
-            directory.forget_owner(command.session)
+            number = uuid4().hex  # it has done nothing, and gives this number the same answer again
             await asyncio.sleep(SOON)
+        except NoAnswer:
+            pass
+        except OwnershipLost:  # it had lost the session before, so that nothing was stored
+            if isinstance(command, Call):
+                raise  # the client may have seen the question
+            number = uuid4().hex
+        directory.forget_owner(command.session)
+        if worker.loop.time() > deadline:
+            raise OwnerUnreachable(command.session, owned.owner, silent=True) from owned
 
 
 async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any]]) -> Any:

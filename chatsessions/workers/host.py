@@ -57,6 +57,8 @@ class WorkerHost(SessionHost):
         self.directory = WorkerDirectory(self.id, self.rpc, self.rows, self.threads)
         #: Sessions of other workers that have subscribers here, by ``RemoteSession.number``.
         self.remotes: dict[str, RemoteSession] = {}
+        #: The generations of sessions that could not be stored and are still to be given up, by id.
+        self._lost: dict[UUID, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         #: The tasks that set up and tear down for sessions; they are awaited before the others end.
         self._lifespans: set[asyncio.Task[None]] = set()
@@ -91,10 +93,21 @@ class WorkerHost(SessionHost):
 
     def session_lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
-            give_up = self.threads.write(self.rows.give_up, live.id, live.log.generation)
-            self.start_task(self.housekeep(give_up))
+            self._lost[live.id] = live.log.generation
+            self.start_task(self.housekeep(self._give_up(live.id, live.log.generation)))
         if live.subscribers.connection is not None:
             self.start_task(self._close_client(live, error, held=held))
+
+    async def _give_up(self, session_id: UUID, generation: int) -> None:
+        """Give up a session that could not be stored."""
+        await self.threads.write(self.rows.give_up, session_id, generation)
+        if self._lost.get(session_id) == generation:
+            del self._lost[session_id]
+
+    async def give_up_lost(self) -> None:
+        """Give up sessions for which that has failed: nobody else can have them until then."""
+        for session_id, generation in list(self._lost.items()):
+            await self._give_up(session_id, generation)
 
     async def _close_client(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         """Close the connection of a session that this worker no longer owns."""

@@ -8,7 +8,7 @@ held here for as long as the call needs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from contextvars import Context as ContextVars
@@ -156,19 +156,23 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
     Emit an event to every session of a user that has not ended. Return how many got it.
 
     A session whose client is away keeps the event until the client returns. ``user`` is a user or
-    the id of one. Raises what :func:`aemit_to` raises. If it is known that a session cannot be
+    the id of one. Raises ``ValueError`` for a user that is not stored or anonymous, and what
+    :func:`aemit_to` raises. If it is known that a session cannot be
     reached, ``OwnerUnreachable`` is raised before anything is emitted; if that turns out later, it
     is raised when all other sessions have got the event.
     """
     await _refuse_in_test()
+    pk = getattr(user, "pk", user)
+    if pk is None:  # the sessions of nobody are those of all visitors
+        raise ValueError(f"An event is emitted to a user that is stored, not to {user!r}.")
     encode_data(name, data)  # refused before any of them gets it
-    return await _in_loop(_lasting_loop(), partial(_emit_to_user, user, name, data))
+    return await _in_loop(_lasting_loop(), partial(_emit_to_user, pk, name, data))
 
 
-async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
+async def _emit_to_user(pk: Any, name: str, data: Any) -> int:
     async with visiting() as worker:
         await calls.patiently(worker.start)
-        find = partial(worker.threads.read, _sessions_of, worker, getattr(user, "pk", user))
+        find = partial(worker.threads.read, _sessions_of, worker, pk)
         found = await calls.patiently(find)
         room = asyncio.Semaphore(EMITS_AT_A_TIME)
 
@@ -180,17 +184,12 @@ async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
                     return 0  # it has ended meanwhile
                 return 1
 
-        # All sessions that can be reached get it, even if one cannot.
-        told = await asyncio.gather(*map(emit, found), return_exceptions=True)
-        for error in told:
-            if isinstance(error, BaseException):
-                raise error
-        return sum(one for one in told if isinstance(one, int))
+        return await _all_told(map(emit, found))
 
 
 def emit_to_user(user: User | Any, name: str, data: Any = None) -> int:
     """Call :func:`aemit_to_user` from synchronous code."""
-    return _run_sync("emit_to_user", partial(aemit_to_user, user, name, data))
+    return _run_sync("emit_to_user", lambda: aemit_to_user(_looked_up(user), name, data))
 
 
 async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
@@ -199,7 +198,8 @@ async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = N
 
     ``chat`` is a ``Chat``, a dotted path of one, or a name. Sessions whose clients are away do
     not get it. Raises what ``context.emitter.emit`` raises, and ``OwnerUnreachable`` if a worker
-    that has such sessions cannot be reached; if that is known beforehand, nothing is emitted.
+    that has such sessions cannot be reached. If that is known beforehand, nothing is emitted; if it
+    turns out later, it is raised when all other sessions have got the event.
     """
     await _refuse_in_test()
     step = _append(name, data)
@@ -213,11 +213,32 @@ async def _broadcast(command: Broadcast) -> int:
         await calls.patiently(worker.start)
         here = running_workers()
         ids = [one.id for one in here]
-        others = await worker.threads.read(worker.rows.others, ids, command.chat)
-        told = await worker.directory.broadcast(command, others)
-        for one in here:
-            told += await _in_loop(one.loop, partial(one.server.broadcast, command))
-        return told
+        find = partial(worker.threads.read, worker.rows.others, ids, command.chat)
+        others = await calls.patiently(find)
+        worker.directory.check_reachable(others)
+        return await _all_told(
+            [
+                *(_broadcast_here(command, one) for one in here),
+                *(worker.directory.broadcast(command, one) for one in others),
+            ]
+        )
+
+
+async def _broadcast_here(command: Broadcast, worker: Worker) -> int:
+    """Emit an event to the connected sessions of a worker of this process."""
+    try:
+        return await _in_loop(worker.loop, partial(worker.server.broadcast, command))
+    except ServerStopped:
+        return 0  # its event loop has ended, as that of a request does: nobody is connected there
+
+
+async def _all_told(telling: Iterable[Coroutine[Any, Any, int]]) -> int:
+    """Await all of ``telling``; then raise the first error, or return the sum."""
+    told = await asyncio.gather(*telling, return_exceptions=True)
+    for error in told:
+        if isinstance(error, BaseException):
+            raise error
+    return sum(one for one in told if isinstance(one, int))
 
 
 def broadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
@@ -260,11 +281,17 @@ async def aassign_user(session: Which, user: AbstractBaseUser) -> None:
 
 def assign_user(session: Which, user: AbstractBaseUser) -> None:
     """Call :func:`aassign_user` from synchronous code."""
-    _run_sync("assign_user", partial(aassign_user, session, user))
+    _run_sync("assign_user", lambda: aassign_user(session, _looked_up(user)))
 
 
 def _append(name: str, data: Any) -> Append:
     return Append(name, msgspec.Raw(encode_data(name, data)))
+
+
+def _looked_up(user: T) -> T:
+    """Return ``user``, looked up in this thread: ``request.user`` cannot be in an event loop."""
+    getattr(user, "pk", None)
+    return user
 
 
 def _chat_name(chat: Chat | str) -> str:

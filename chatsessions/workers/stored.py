@@ -28,6 +28,8 @@ from .host import WorkerHost
 logger = logging.getLogger("chatsessions.worker")
 
 R = TypeVar("R", bound=RemoteSession)
+#: Seconds before an owner that is busy is asked for its session again.
+BUSY = 0.2
 #: Makes the object that stands here for another worker's session.
 MakeRemote = Callable[[ChatSession, Owner], R]
 
@@ -127,6 +129,8 @@ class StoredSessions:
                     silent = bool(owner.channel)
                     raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
                 raise SessionUnavailable
+            if isinstance(answer, Busy):
+                await asyncio.sleep(BUSY)
             again = await self.find_row(row.pk)
             refusal = _why_no_more(chat, again, request, connections, how)
             if again is None or refusal is not None:

@@ -140,14 +140,24 @@ class Worker(WorkerHost):
     # Life
 
     async def start(self) -> None:
-        """Write the worker's row and start its tasks, once. Raises database errors."""
+        """
+        Write the worker's row and start its tasks, once.
+
+        Raises database errors, and ``SessionUnavailable`` if the worker closes meanwhile.
+        """
         if self._started is None or (
             self._started.done() and not self._started.cancelled() and self._started.exception()
         ):
             self._started = self.loop.create_task(
                 self._start(), name="chatsessions-start", context=Context()
             )
-        await asyncio.shield(self._started)
+        try:
+            await asyncio.shield(self._started)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is None or caller.cancelling() or not self._started.cancelled():
+                raise
+            raise SessionUnavailable from None
 
     async def _start(self) -> None:
         await self._open_rpc()
@@ -160,6 +170,7 @@ class Worker(WorkerHost):
             hear_warnings()
         for name, loop in (
             ("heartbeat", self._beat),
+            ("channel", self._keep_open),
             ("reaper", self._reap),
             ("logins", self.logins.watch),
         ):
@@ -174,6 +185,13 @@ class Worker(WorkerHost):
             logger.error("The channel layer fails; other workers are not reached: %s", error)
         self.rows.channel = self.rpc.channel
 
+    async def _keep_open(self) -> None:
+        """Try to open the channel again if that has failed. No heartbeat waits for the layer."""
+        while True:
+            await asyncio.sleep(settings.WORKER_HEARTBEAT)
+            if not self.rpc.channel:
+                await self._open_rpc()
+
     async def _beat(self) -> None:
         while True:
             due = self.loop.time() + settings.WORKER_HEARTBEAT
@@ -182,9 +200,8 @@ class Worker(WorkerHost):
                 self.server.look_round(late=self.loop.time() - due)
             except Exception:
                 logger.exception("The subscribers at other workers could not be looked at")
-            if not self.rpc.channel:
-                await self._open_rpc()
             await self.housekeep(self._say_alive())
+            await self.housekeep(self.give_up_lost())
 
     async def _say_alive(self) -> None:
         """Write the heartbeat. After a pause, find out which sessions other workers have taken."""
@@ -348,6 +365,13 @@ class Worker(WorkerHost):
             steps.push_async_callback(self._end_lifespans)
             for live in list(self.live.values()):
                 steps.callback(live.discard)
+            steps.push_async_callback(self._end_start)
+
+    async def _end_start(self) -> None:
+        """Cancel a start that still waits: what it would begin later would never end."""
+        if self._started is not None:
+            self._started.cancel()
+            await asyncio.wait([self._started])
 
     async def _end_lifespans(self) -> None:
         """Wait for ``on_session_unload`` hooks, and for lifespan generators to end."""

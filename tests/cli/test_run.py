@@ -320,6 +320,17 @@ async def test_ctrl_c_interrupts_what_runs_and_is_quiet_about_it(run: Start, cou
 # What does not
 
 
+def test_a_file_that_is_no_database_is_said_in_words_and_left_alone(counter: Path) -> None:
+    database = counter / ".chatsessions" / "db.sqlite3"
+    database.parent.mkdir()
+    database.write_text("My notes. " * 1000)
+    result = call("run", "counter_bot.py", "--headless", cwd=counter)
+    assert result.returncode == 1
+    assert "The database cannot be used: file is not a database" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert database.read_text() == "My notes. " * 1000
+
+
 @pytest.mark.slow
 def test_a_database_of_a_later_version_is_left_alone(run: Start, counter: Path) -> None:
     served = run("counter_bot.py")

@@ -105,6 +105,17 @@ async def test_bot_and_conversations_are_taken_along(
     assert rows == [(str(session).replace("-", ""), "bots.counter_bot", '{"message_count":1}')]
 
 
+def test_a_bot_whose_name_is_that_of_the_counter_is_there(tmp_path: Path) -> None:
+    """It was deleted in place of the counter: the project had no bot at all."""
+    bot = "from chatsessions import Chat\n\nchat = Chat('mine')\n"
+    (tmp_path / "counter.py").write_text(bot)
+    result = call("startproject", "mysite", "--from", "counter.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    bots = tmp_path / "mysite" / "bots"
+    assert sorted(os.listdir(bots)) == ["__init__.py", "counter.py"]
+    assert (bots / "counter.py").read_text() == bot
+
+
 @pytest.mark.slow
 def test_one_of_several_chats_and_what_lies_beside_its_file(counter: Path) -> None:
     (counter / "shop.py").write_text(

@@ -50,6 +50,18 @@ class LossyLayer:
         return await self._queues[channel].get()
 
 
+class DeafLayer(LossyLayer):
+    """A layer that loses what is sent to some workers, such as the answers to their commands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deaf: set[str] = set()
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        if channel not in self.deaf:
+            await super().send(channel, message)
+
+
 @contextmanager
 def impatient() -> Iterator[None]:
     """Give up waiting for a silent owner after about a second, without taking it for dead."""

@@ -24,7 +24,7 @@ from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
-from chatsessions.workers.worker import Worker, get_worker, running_workers
+from chatsessions.workers.worker import Worker, _workers, get_worker, running_workers
 
 #: The two ways to write handlers, hooks and receivers: with ``async def`` or with ``def``.
 Way = Literal["async", "sync"]
@@ -69,6 +69,15 @@ async def running_worker() -> AsyncIterator[Worker]:
             await worker.close()
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
         await until(lambda: not threads_of_ours())
+
+
+@contextmanager
+def calling_from(worker: Worker) -> Iterator[None]:
+    """Calls from outside are made by ``worker``, as in a process of its own."""
+    worker.serve()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(_workers, worker.loop, worker)
+        yield
 
 
 def threads_of_ours() -> set[str]:

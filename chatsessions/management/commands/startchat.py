@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import keyword
+import tokenize
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +91,7 @@ class Command(BaseCommand):
         urls = _file_of(settings.ROOT_URLCONF)
         if urls is None:
             raise CommandError(f"ROOT_URLCONF is {settings.ROOT_URLCONF!r}, which has no file.")
-        bot = urls.parent.parent / "bots" / f"{name}.py"
+        bot = _root_of(settings.ROOT_URLCONF, urls) / "bots" / f"{name}.py"
         if bot.exists():
             raise CommandError(f"{bot} is there already. Choose another name, or edit that.")
         chat = NewChat(name=name, page=f"{name}/" if _is_served("/") else "")
@@ -135,7 +138,7 @@ def _asgi_module() -> str:
     application: str | None = getattr(settings, "ASGI_APPLICATION", None)
     if application:
         return application.rpartition(".")[0]
-    return f"{settings.ROOT_URLCONF.rpartition('.')[0]}.asgi"
+    return f"{settings.ROOT_URLCONF.rpartition('.')[0]}.asgi".removeprefix(".")
 
 
 def _file_of(module: str) -> Path | None:
@@ -144,6 +147,11 @@ def _file_of(module: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
+def _root_of(module: str, file: Path) -> Path:
+    """Return the folder from which ``module`` is imported: its ``file`` is as deep as its name."""
+    return file.parents[module.count(".") + (file.name == "__init__.py")]
 
 
 def _is_served(path: str) -> bool:
@@ -195,14 +203,18 @@ def with_page(source: str, chat: NewChat) -> str | None:
         return None
     # Names imported below the list cannot be used in it.
     imports = [node for node in _imports(source) if node.lineno < found.lineno]
-    names = {alias.name for node in imports for alias in node.names}
-    if "path" not in names:
+    modules = {
+        alias.asname or alias.name: getattr(node, "module", None)
+        for node in imports
+        for alias in node.names
+    }
+    if modules.get("path") != "django.urls":
         return None
     changed = _with_item(source, found, chat.urls_entry)
-    if "ChatPage" in names:
+    if modules.get("ChatPage") == "chatsessions.views":
         return changed
     last = max(node.end_lineno or 0 for node in imports)
-    lines = changed.splitlines(keepends=True)
+    lines = _lines(changed)
     return "".join([*lines[:last], f"\n{chat.urls_import}\n", *lines[last:]])
 
 
@@ -229,9 +241,14 @@ def _imports(source: str) -> list[ast.Import | ast.ImportFrom]:
     return [n for n in ast.parse(source).body if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
+def _lines(source: str) -> list[str]:
+    """Return the lines as Python counts them: a form feed does not end one."""
+    return io.StringIO(source).readlines()
+
+
 def _offset(source: str, line: int, column: int) -> int:
     """Return the index in the text of an ``ast`` position, which counts bytes."""
-    lines = source.splitlines(keepends=True)
+    lines = _lines(source)
     before = lines[line - 1].encode()[:column].decode()
     return sum(map(len, lines[: line - 1])) + len(before)
 
@@ -250,9 +267,23 @@ def _with_item(source: str, node: ast.List | ast.Dict, item: str) -> str:
         lines = "".join(f"    {one},\n" for one in [*there, item])
         return _replaced(source, node, f"{opening}\n{lines}{closing}")
     end = _offset(source, node.end_lineno or 0, node.end_col_offset or 0) - 1
-    inside = source[:end].rstrip()
-    comma = "," if there and not inside.endswith(",") else ""
-    return f"{inside}{comma}\n    {item},\n{source[end:]}"
+    last = _code_before(source, end)
+    comma = "," if there and source[last - 1] != "," else ""
+    comments = source[last:end].rstrip()
+    return f"{source[:last]}{comma}{comments}\n    {item},\n{source[end:]}"
+
+
+def _code_before(source: str, end: int) -> int:
+    """Return the index behind the last code before the index ``end``; comments may follow it."""
+    starts = [0, *accumulate(map(len, _lines(source)))]
+    last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        index = starts[token.end[0] - 1] + token.end[1]
+        if index > end:
+            break
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            last = index
+    return last
 
 
 def _items(source: str, node: ast.List | ast.Dict) -> list[str]:
