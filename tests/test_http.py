@@ -317,6 +317,26 @@ async def test_a_stream_is_frames_of_the_protocol(worker: Worker, chat: Chat) ->
     assert (accepted["n"], accepted["seq"]) == (1, 1)
 
 
+async def test_a_stream_has_json_of_several_lines_in_one(worker: Worker, chat: Chat) -> None:
+    """A client's data is stored as it came; its line ends broke the stream into pieces."""
+
+    @chat.on_event("order")
+    async def order(data: dict[str, int]) -> None:
+        await Message(f"{data['pens']} pens").send()
+
+    api = Api()
+    response = await api.client.post(
+        URL,
+        b'{"name": "order",\n "data": {\r\n  "pens":\n\n  2\r}}',
+        content_type="application/json",
+    )
+    assert response.status_code == 200, response.content
+    api.token = response.json()["token"]
+    told = frames_of(b"".join([part async for part in await api.follow()]))
+    [entry] = [frame for frame in told if frame.get("name") == "order"]
+    assert (entry["n"], entry["data"]) == (1, {"pens": 2})
+
+
 async def test_a_stream_is_resumed_behind_the_last_event_id(worker: Worker, chat: Chat) -> None:
     go = asyncio.Event()
 

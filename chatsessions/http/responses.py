@@ -239,7 +239,12 @@ def sse(frame: frames.ServerFrame) -> bytes:
     """Return a frame as a server-sent event. The id of an entry's event is the entry's ``seq``."""
     entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
     head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
-    return f"{head}data: {frames.encode(frame)}\n\n".encode()
+    text = frames.encode(frame)
+    if entry:
+        # A client's JSON is stored as it came. Between its tokens it may have line ends, which
+        # would end the field; a string has none.
+        text = text.replace("\r", " ").replace("\n", " ")
+    return f"{head}data: {text}\n\n".encode()
 
 
 class EventStream:
