@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
 from django.urls import include, path, reverse
@@ -156,6 +158,18 @@ def test_only_its_client_gets_it(client: Client, session: tuple[ChatSession, str
         assert (response.status_code, response.json()["error"]) == (404, "not_found")
     assert client.get(url(row, "pdf"), headers=bearer(token)).status_code == 400
     assert client.post(url(row), headers=bearer(token)).status_code == 405
+
+
+@pytest.mark.usefixtures("routes")
+async def test_requests_that_come_at_once_do_not_all_read_the_log(settings: Any) -> None:
+    """The bytes of the log were counted when it had been read, and by then all were let in."""
+    settings.CHATSESSIONS = {"REPLAY_BURST_BYTES": 1024, "REPLAY_BYTES_PER_SECOND": 1024}
+    settings.MIDDLEWARE = []  # one that is not async makes requests wait for one another
+    row, token = await sync_to_async(token_session)(chat="shop", log_bytes=32 * 1024 * 1024)
+    client = AsyncClient()
+    asked = [client.get(url(row), headers=bearer(token)) for _ in range(5)]
+    answers = await asyncio.gather(*asked)
+    assert sorted(one.status_code for one in answers) == [200, 429, 429, 429, 429]
 
 
 @pytest.mark.usefixtures("routes")

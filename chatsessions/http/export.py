@@ -51,11 +51,11 @@ async def export(request: HttpRequest, session_id: str) -> HttpResponseBase:
     if kind not in FORMATS:
         raise RequestRefused(400, "bad_request", f"'format' is one of {', '.join(FORMATS)}.")
     session, _has_token = await sync_to_async(client_session)(request, session_id)
-    pace = reading_pace(request, session.pk)
+    # Counted before the log is read: it is read whole, and many requests may come at once.
+    reading_pace(request, session.pk).took(session.log_bytes)
     conversation = await sync_to_async(read_conversation)(session.pk)
     if conversation is None:
         raise not_found()
-    pace.took(conversation.session.log_bytes)
     return respond(request, conversation, kind)
 
 
@@ -76,7 +76,7 @@ class Conversation:
 def read_conversation(session_id: Any) -> Conversation | None:
     """Return what was said in a session, as it is now; None if there is no such session."""
     rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
-    session = rows.only("chat", "topic", "thread_id", "created_at", "log_bytes").first()
+    session = rows.only("chat", "topic", "thread_id", "created_at").first()
     if session is None:
         return None
     reducer = ConversationReducer(session.pk)
