@@ -127,6 +127,16 @@ def test_markdown_shows_what_was_said(client: Client, session: tuple[ChatSession
 
 
 @pytest.mark.usefixtures("routes")
+async def test_markdown_is_in_the_language_of_the_session() -> None:
+    """The answer is sent when the view is over, and its language is that of the request again."""
+    row, token = await sync_to_async(token_session)(chat="shop", language="de")
+    await sync_to_async(fill)(row, ("message", 1, {"content": "Hallo"}))
+    response = await AsyncClient().get(url(row, "markdown"), headers=bearer(token))
+    text = b"".join([part async for part in response.streaming_content]).decode()
+    assert "## Sie\n" in text
+
+
+@pytest.mark.usefixtures("routes")
 async def test_a_long_one_comes_in_parts(session: tuple[ChatSession, str]) -> None:
     row, token = session
     now = timezone.now()

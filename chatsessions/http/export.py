@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
@@ -25,7 +24,7 @@ from chatsessions.storage.conversation import SYSTEM, USER, ConversationMessage,
 from chatsessions.storage.log import read_entries
 
 from .requests import RequestRefused, client_session, not_found, reading_pace
-from .responses import json_view
+from .responses import AsyncParts, json_view
 
 #: The version of the JSON's shape.
 VERSION = 1
@@ -108,8 +107,8 @@ def respond(
     """
     ending, mime = FORMATS[kind]
     parts = _markdown(conversation) if kind == "markdown" else _json(conversation, shown)
-    chunks = _joined(parts)
-    content: Any = _Chunks(chunks) if isinstance(request, ASGIRequest) else chunks
+    chunks = _in_language(translation.get_language(), _joined(parts))
+    content: Any = AsyncParts(chunks) if isinstance(request, ASGIRequest) else chunks
     if request.method == "HEAD":
         content = ()
     response = StreamingHttpResponse(content, content_type=f"{mime}; charset=utf-8")
@@ -122,15 +121,14 @@ def respond(
     return response
 
 
-class _Chunks:
-    """The parts of a document for an ASGI response, each made in a thread."""
-
-    def __init__(self, parts: Iterator[str]) -> None:
-        self._next = sync_to_async(partial(next, parts, None), thread_sensitive=False)
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while (part := await self._next()) is not None:
-            yield part
+def _in_language(language: str | None, parts: Iterator[str]) -> Iterator[str]:
+    """Yield ``parts``, each made in ``language``: the server asks for them after the view."""
+    while True:
+        with translation.override(language):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def _joined(parts: Iterator[str]) -> Iterator[str]:

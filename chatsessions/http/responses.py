@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from functools import wraps
+from functools import partial, wraps
 from math import ceil
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
@@ -44,6 +44,7 @@ from .visits import HttpSubscriber, Visit, is_end_of
 
 logger = logging.getLogger("chatsessions.http")
 
+T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]])
 
 #: The field of an event stream by which a browser reconnects after 100 milliseconds.
@@ -245,6 +246,23 @@ def sse(frame: frames.ServerFrame) -> bytes:
         # would end the field; a string has none.
         text = text.replace("\r", " ").replace("\n", " ")
     return f"{head}data: {text}\n\n".encode()
+
+
+class AsyncParts(Generic[T]):
+    """
+    The parts of an answer under ASGI, each made in a thread.
+
+    Django would first read a synchronous iterator into a list, all of it in memory. It calls
+    ``close`` when the answer is over.
+    """
+
+    def __init__(self, parts: Iterator[T], *, close: Callable[[], None] = lambda: None) -> None:
+        self._next = sync_to_async(partial(next, parts, None), thread_sensitive=False)
+        self.close = close
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        while (part := await self._next()) is not None:
+            yield part
 
 
 class EventStream:
