@@ -465,8 +465,9 @@ async def test_what_a_task_streams_beside_a_method_ends_with_the_task(
 
 @pytest.mark.parametrize("way", ["receive", "a block"])
 async def test_the_end_of_a_session_keeps_what_streams(
-    worker: RunningWorker, chat: Chat, way: str
+    worker: RunningWorker, chat: Chat, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "chatsessions.consumers")
     Writing.go = asyncio.Event()
     client = Socket(Writing.as_asgi(chat=chat), "/ws/")
     await client.open()
@@ -486,12 +487,11 @@ async def test_the_end_of_a_session_keeps_what_streams(
     assert (await row_of(client)).streams == []
     Writing.go.set()
     if way == "receive":
-        with pytest.raises(SessionOver):
-            await to_the_end(client)
+        await until(lambda: "receive() came after the end of its session" in caplog.text)
     else:
         with pytest.raises(SessionOver):
             await writing
-        await client.disconnect()
+    await client.disconnect()
 
 
 # Coming back
@@ -751,6 +751,33 @@ async def test_an_ended_session_closes(
     back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
     assert await back.open() != client.session
     await back.disconnect()
+
+
+async def test_a_frame_that_comes_after_the_end_of_its_session_is_no_error(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """It raised in the application, so that the server closed with 1011, and logged a traceback."""
+    texts: list[str | None] = []
+    began, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Counter):
+        async def receive(self, text_data: str | None = None, bytes_data: Any = None) -> None:
+            texts.append(text_data)
+            began.set()
+            await go.wait()
+            await super().receive(text_data)
+
+    client = Socket(Slow.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    await client.send_to("while it ends")
+    await began.wait()
+    await client.send_to("after the end")
+    await aend_session(client.session, "admin")
+    assert await client.receive_output() == {"type": "websocket.close", "code": 4503}
+    go.set()
+    await client.disconnect()
+    assert texts == ["while it ends"]
+    assert (await row_of(client)).state == '{"connects":1}'
 
 
 # Database connections
