@@ -288,12 +288,18 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
 
 class _ConsumerSubscriber(Subscriber):
-    """Passes the stored events of a session to its ``SessionConsumer``, in order."""
+    """
+    Passes the stored events of a session to its ``SessionConsumer``, in order.
+
+    If more events wait than a connection may leave unacknowledged, the client is too slow.
+    """
 
     def __init__(self, consumer: SessionConsumer, live: LiveSession) -> None:
         self._consumer = consumer
         self._live = live
         self._queue: deque[Entry | CloseCode] = deque()
+        #: The bytes of the entries that wait.
+        self._bytes = 0
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         #: The connection's context variables, in which all events are passed on.
@@ -327,7 +333,16 @@ class _ConsumerSubscriber(Subscriber):
             self._greeting.set_result(code)
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        self._put(*(entry for entry in entries if entry.n is None))
+        if self._closed:
+            return
+        told = [entry for entry in entries if entry.n is None]
+        self._bytes += sum(len(entry.data) for entry in told)
+        self._put(*told)
+        if len(self._queue) > settings.MAX_UNACKED_EVENTS or (
+            self._bytes > settings.MAX_UNACKED_BYTES and len(self._queue) > 1
+        ):
+            self._queue.clear()
+            self.close(CloseCode.TOO_SLOW)
 
     def frame(self, frame: frames.ServerFrame) -> None:
         """Do nothing: tokens and turns are for the protocol, which this consumer does not speak."""
@@ -351,7 +366,10 @@ class _ConsumerSubscriber(Subscriber):
     async def _deliver(self) -> None:
         try:
             while self._queue:
-                await self._pass_on(self._queue.popleft())
+                item = self._queue.popleft()
+                if isinstance(item, Entry):
+                    self._bytes -= len(item.data)
+                await self._pass_on(item)
         finally:
             self._task = None
 

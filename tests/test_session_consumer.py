@@ -780,6 +780,37 @@ async def test_a_frame_that_comes_after_the_end_of_its_session_is_no_error(
     assert (await row_of(client)).state == '{"connects":1}'
 
 
+@pytest.mark.parametrize("limit", [{"MAX_UNACKED_EVENTS": 64}, {"MAX_UNACKED_BYTES": 65536}])
+async def test_a_client_that_reads_nothing_is_too_slow(
+    worker: RunningWorker, chat: Chat, settings: Settings, limit: dict[str, int]
+) -> None:
+    """What was emitted waited for it in memory, all of it."""
+    settings.CHATSESSIONS = limit
+    sent: list[dict[str, Any]] = []
+    coming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    reads = asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) > 2:
+            await reads.wait()
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b""}
+    app = asyncio.create_task(Counter.as_asgi(chat=chat)(scope, coming.get, send))
+    coming.put_nowait({"type": "websocket.connect"})
+    await until(lambda: len(sent) == 2)
+    session = sent[1]["text"].split()[0]
+    for _ in range(80):
+        await aemit_to(session, "news", "x" * 1000)
+    reads.set()
+    await until(lambda: sent[-1]["type"] == "websocket.close")
+    assert sent[-1]["code"] == 4008
+    assert len(sent) == 4
+    coming.put_nowait({"type": "websocket.disconnect", "code": 4008})
+    await app
+    assert await SessionEvent.objects.filter(session=session, name="news").acount() == 80
+
+
 # Database connections
 
 
