@@ -323,6 +323,37 @@ async def test_what_an_unread_line_has_waiting_is_bounded(
     assert line.code == 4008
 
 
+async def test_what_a_client_acknowledges_and_does_not_read_is_bounded(
+    chat: Chat, worker: Worker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its window was empty, and messages were counted, whatever their size."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_BYTES": 65536, "MAX_EVENT_BYTES": 100_000}
+    monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
+
+    @chat.on_message
+    async def tell() -> None:
+        await context.emitter.emit("page", "x" * 60_000)
+
+    def hanging(send: Send) -> Send:
+        async def hang(message: Sent) -> None:
+            if '"page"' in message.get("text", ""):
+                await asyncio.Event().wait()
+            await send(message)
+
+        return hang
+
+    line = Website(chat, hanging)
+    await line.open()
+    [live] = worker.live.values()
+    for turn in range(1, 31):
+        line.message("more")
+        await until(lambda: live.log.stored == 2 * turn or line.task.done())  # noqa: B023
+        line.say({"type": "ack", "seq": 2 * turn})
+    await until(line.task.done)
+    await line.task
+    assert line.code == 4008
+
+
 async def test_any_awaitable_will_do(echo: Chat) -> None:
     """Granian's, written in Rust, has no ``send()`` to step it by."""
 
