@@ -11,6 +11,7 @@ from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -24,6 +25,7 @@ from chatsessions.admin.labels import duration
 from chatsessions.admin.page import MAX_FETCHED, read_page
 from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent, transcript
 from chatsessions.admin.values import MASK, is_secret, mask, show_json, stored_values
+from chatsessions.input_widget import Select, Tab, TextInput
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.storage import serializer
 from chatsessions.workers import outside
@@ -272,6 +274,19 @@ def test_application_events_are_name_and_json_with_secrets_masked() -> None:
     (line,) = lines(event, reveal=True)
     assert line.detail is not None
     assert "s3cret" in line.detail.text
+
+
+def test_what_the_form_of_the_settings_says_of_a_secret_is_masked() -> None:
+    """The event ``settings`` masked the value, and the event before it showed it."""
+    inputs = [
+        Tab(id="keys", label="Keys", inputs=[TextInput(id="api_key", label="Key", initial="s3")]),
+        Select(id="model", label="Model", values=["small"], initial_value="small"),
+    ]
+    (line,) = lines(("settings_form", {"inputs": msgspec.to_builtins(inputs)}))
+    assert line.detail is not None
+    keys, model = json.loads(line.detail.text)["inputs"]
+    assert keys["inputs"][0]["initial"] == MASK
+    assert (model["initial"], model["initial_value"]) == ("small", "small")
 
 
 def test_questions_and_their_answers() -> None:
