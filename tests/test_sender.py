@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from asgiref.sync import sync_to_async
 from channels.sessions import InstanceSessionWrapper
+from django.utils import timezone
 
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.websocket import connection, sender
 from chatsessions.websocket.admission import Admission
 from chatsessions.workers.worker import Worker
 
+from .support.files import token_session
 from .support.sessions import hold_up, until
 
 if TYPE_CHECKING:
@@ -151,6 +154,27 @@ async def test_a_hello_that_came_in_time_counts_after_a_hold_up(
     await asyncio.sleep(0.02)
     hold_up(1, arrives=partial(line.say, {"type": "hello"}))
     await until(lambda: line.has('"welcome"') or line.code is not None)
+    assert line.code is None
+    await line.leave()
+
+
+async def test_an_acknowledgement_that_came_in_time_counts_after_a_hold_up(
+    echo: Chat, settings: Settings
+) -> None:
+    """A replay that waited for it closed the connection as too slow."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_EVENTS": 64, "HEARTBEAT": 0.4}
+    row, token = await sync_to_async(token_session)(chat=echo.name, head=40)
+    now = timezone.now()
+    await SessionEvent.objects.abulk_create(
+        SessionEvent(session=row, seq=seq, name="tick", data={}, created_at=now)
+        for seq in range(1, 41)
+    )
+    line = Website(echo)
+    await line.open(session=str(row.pk), token=token)
+    line.say({"type": "ping", "silence": 120})
+    await until(lambda: line.has('"seq":33'))
+    hold_up(2, arrives=partial(line.say, {"type": "ack", "seq": 33}))
+    await until(lambda: line.has('"seq":40') or line.code)
     assert line.code is None
     await line.leave()
 

@@ -37,6 +37,7 @@ from chatsessions.exceptions import (
 from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.storage.database import unavailable
+from chatsessions.timers import Timer
 from chatsessions.workers.registry import LoginAwaited
 
 from .requests import RequestRefused, check_method
@@ -292,7 +293,7 @@ class EventStream:
         self._over = False
         #: When the server got the last part; None since it has asked for the next one.
         self._given_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
@@ -341,7 +342,7 @@ class EventStream:
             self._visit.abandon()
             self._over = True
         else:
-            self._timer = self._loop.call_later(left, self._watch)
+            self._timer = Timer(self._loop, left, self._watch)
 
     def close(self) -> None:
         """End the stream, as the answer is over or not read. Any thread may call it."""
