@@ -101,7 +101,7 @@ def test_a_file_is_there_under_its_own_session_only(staff: StaffOf) -> None:
 def test_very_many_files_are_not_all_listed(
     staff: StaffOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_page, "MAX_LISTED", 2)
+    monkeypatch.setattr(admin_page, "MAX_FILES", 2)
     session = session_row()
     for number in range(3):
         stored_file(session, name=f"file {number}.txt")
