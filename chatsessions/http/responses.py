@@ -316,7 +316,7 @@ class EventStream:
         if visit.login_lost is None:
             yield RECONNECT + sse(welcome_of(visit))
         async for frame in self._subscriber.frames(quiet=settings.HEARTBEAT):
-            if visit.login_lost is not None:
+            if visit.login_lost is not None or self._subscriber.has_gap:
                 break
             if frame is None:
                 visit.served.client.visited()
@@ -325,6 +325,8 @@ class EventStream:
             yield sse(frame)
             if self._is_last(frame) and not visit.served.is_ending:
                 break
+        if self._subscriber.has_gap:
+            return  # only a new welcome can tell the client of the gap
         for frame in self._end_frames if visit.login_lost is None else ():
             yield sse(frame)
         if visit.login_lost is not None:

@@ -209,6 +209,8 @@ class HttpSubscriber(Subscriber):
         self._told: dict[str, int] = {}
         #: Why the session has ended, if it did meanwhile.
         self.ended: str | None = None
+        #: Whether stored entries were dropped before they were read.
+        self.has_gap = False
         now = served.follow(self)
         self._start = now.stored
         self._first = now.first
@@ -308,6 +310,8 @@ class HttpSubscriber(Subscriber):
         while self._position < up_to:
             await self.replay.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
+            if not entries or entries[0].seq != self._position + 1:
+                self.has_gap = True
             if not entries:
                 return
             self.replay.took(sum(len(entry.data) for entry in entries))
