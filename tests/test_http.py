@@ -494,6 +494,28 @@ async def test_a_reader_that_falls_behind_is_let_go(
     assert [event["seq"] for event in since["events"]] == list(range(last + 1, 202))
 
 
+async def test_a_reader_that_falls_behind_with_whole_texts_is_let_go(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    """Of what is streamed, only tokens were counted, and a thousand whole texts could wait."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_BYTES": 65536}
+
+    @chat.on_message
+    async def rewrite() -> None:
+        message = Message()
+        for number in range(20):
+            await message.stream_token(f"{number}" * 10_000, is_sequence=True)
+        await message.send()
+
+    response = await Api().post("x", headers={"Accept": "text/event-stream"})
+    parts = aiter(response.streaming_content)
+    await anext(parts)
+    await until(lambda: not [live for live in worker.live.values() if live.turns.number])
+    rest = [part async for part in parts]
+    assert len(b"".join(rest)) < 2 * 65536
+    assert frames_of(rest[-1])[0]["type"] == "stream"
+
+
 async def test_a_stream_ends_no_sooner_than_the_last_end_is_told(
     worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,7 +234,12 @@ class HttpSubscriber(Subscriber):
             self._put(entry, len(entry.data))
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        self._put(frame, len(frame.text) if isinstance(frame, frames.Token) else 0)
+        size = 0
+        if isinstance(frame, frames.Token):
+            size = len(frame.text)
+        elif isinstance(frame, frames.Stream):
+            size = len(frame.content)
+        self._put(frame, size)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         if ended is not None:
