@@ -65,7 +65,11 @@ def session() -> tuple[ChatSession, str]:
         ("message", None, answer("a1", "**Hi**", format="markdown", metadata={"api_key": "s3"})),
         ("message", 2, {"content": "wrong", "id": "u2"}),
         ("message", None, {**answer("a2", "to be dropped"), "turn": 2}),
-        ("message", 3, {"content": "# 1 < 2\n- a\n1. b", "replaces": 2, "files": [str(file.id)]}),
+        (
+            "message",
+            3,
+            {"content": "# 1 < 2\n- a\n1. b", "replaces": 2, "files": [file.id.upper()]},
+        ),
         ("message", None, answer("a3", "draft")),
         ("message_update", None, answer("a3", "*plain* <b>text</b>")),
         ("message", None, answer("a4", "gone")),

@@ -425,12 +425,13 @@ def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -
     ids = list(dict.fromkeys(asked))[:MAX_FILE_NAMES]
     if not ids:
         return
-    known = {str(row.pk): row for row in SessionFile.objects.filter(session=session, pk__in=ids)}
+    known = {row.pk: row for row in SessionFile.objects.filter(session=session, pk__in=ids)}
     for file in attached:
-        row = known.get(file.id)
+        pk = parse_uuid(file.id)  # a client may write it as it likes
+        row = None if pk is None else known.get(pk)
         if row is not None:
             file.name, file.url = row.name, _file_url(row, site)
-        elif file.name == file.id and parse_uuid(file.id) is not None:
+        elif file.name == file.id and pk is not None:
             file.name = _("a file that no longer exists")
 
 

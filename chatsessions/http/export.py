@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from chatsessions.conf import settings, with_offset
 from chatsessions.files.types import clean_name
 from chatsessions.models import ChatSession, SessionFile
+from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.conversation import SYSTEM, USER, ConversationMessage, ConversationReducer
 from chatsessions.storage.log import read_entries
 
@@ -190,7 +191,8 @@ def _file(file: Any, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return a file as it goes over the wire; if it is deleted, what the message has of it."""
     if isinstance(file, dict):
         return file
-    return files.get(str(file)) or {"id": str(file)}
+    # A client may write the id as it likes.
+    return files.get(str(parse_uuid(str(file)))) or {"id": str(file)}
 
 
 # Markdown
