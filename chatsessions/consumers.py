@@ -145,8 +145,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             raise ValueError(f"No handler for message type {message['type']}")
         if message["type"].startswith("websocket.") or self._live is None:
             await handler(message)
-        else:
-            await self._inside(handler(message))  # a message from the channel layer
+        else:  # a message from the channel layer
+            await self._inside(f"{handler.__name__}()", handler(message))
 
     async def __call__(
         self,
@@ -194,12 +194,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if admission.login_lost is not None:
             await self._refuse(CloseCode.NOT_ALLOWED)
             return
-        try:
-            await self._inside(super().websocket_connect(message))
-        except (OwnershipLost, SessionOver, TurnStopped) as error:
-            logger.info("connect() came after the end of its session: %s", error)
-        except StoreUnavailable as error:
-            self._not_stored("connect()", error)
+        await self._inside("connect()", super().websocket_connect(message))
 
     async def _open(self, admission: Admission) -> tuple[Opened, str | None]:
         """Open the session of the connection; return it and the token that the client came with."""
@@ -212,34 +207,19 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         return await get_worker().open(chat, request, admit=admission.admit), token
 
     async def websocket_receive(self, message: Message) -> None:
-        if self._live is not None and not self._is_out:
+        if self._live is not None and not (self._live.closed or self._is_out):
             if self._subscriber is not None:
                 self._live.client.confirm_token(self._subscriber)
             await self._live.client.acted()
-            try:
-                await self._inside(super().websocket_receive(message))
-            except StoreUnavailable as error:
-                self._not_stored("receive()", error)
-
-    def _not_stored(self, what: str, error: StoreUnavailable) -> None:
-        """Close, so that the client comes back; the changes are stored as soon as possible."""
-        logger.error("What %s changed is not stored yet: %s", what, error)
-        if self._subscriber is not None:
-            self._subscriber.close(CloseCode.SHUTTING_DOWN)
+            await self._inside("receive()", super().websocket_receive(message))
 
     async def websocket_disconnect(self, message: Message) -> None:
-        if self._live is None:
-            raise StopConsumer
         try:
-            await self._inside(super().websocket_disconnect(message))
-        except (OwnershipLost, SessionOver, TurnStopped) as error:
-            logger.info("disconnect() came after the end of its session: %s", error)
-            raise StopConsumer from error
-        except StoreUnavailable as error:
-            self._not_stored("disconnect()", error)
-            raise StopConsumer from error
+            if self._live is not None:
+                await self._inside("disconnect()", super().websocket_disconnect(message))
         finally:
             self._part(message.get("code") or 1005)
+        raise StopConsumer
 
     @property
     def _is_out(self) -> bool:
@@ -260,15 +240,33 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._subscriber.stop()
             self._live.client.disconnect(self._subscriber, code)
 
-    async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
+    async def _inside(self, name: str, step: Coroutine[Any, Any, None]) -> None:
         """
-        Run a method of the subclass in the context, and store its changes.
+        Run a method of the subclass, called ``name``, in the context, and store its changes.
 
-        Streams that the method leaves open are closed; if it raises, they count as interrupted.
+        Errors of a session that ends meanwhile are logged. If the store is unavailable, the
+        connection is closed, so that the client comes back; the changes are stored later.
         """
         live = self._live
         if live is None:
             return
+        try:
+            await self._in_context(live, step)
+        except (OwnershipLost, SessionOver, TurnStopped) as error:
+            if not (live.closed or live.is_ending):
+                raise
+            logger.info("%s came after the end of its session: %s", name, error)
+        except StoreUnavailable as error:
+            logger.error("What %s changed is not stored yet: %s", name, error)
+            if self._subscriber is not None:
+                self._subscriber.close(CloseCode.SHUTTING_DOWN)
+
+    async def _in_context(self, live: LiveSession, step: Coroutine[Any, Any, None]) -> None:
+        """
+        Await ``step`` in the context, and store its changes.
+
+        Streams that it leaves open are closed; if it raises, they count as interrupted.
+        """
         writer, interrupted = new_writer(), False
         context = live.context(None, writer=writer)
         language = supported_language(live.session.language)
@@ -290,12 +288,18 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
 
 class _ConsumerSubscriber(Subscriber):
-    """Passes the stored events of a session to its ``SessionConsumer``, in order."""
+    """
+    Passes the stored events of a session to its ``SessionConsumer``, in order.
+
+    If more events wait than a connection may leave unacknowledged, the client is too slow.
+    """
 
     def __init__(self, consumer: SessionConsumer, live: LiveSession) -> None:
         self._consumer = consumer
         self._live = live
         self._queue: deque[Entry | CloseCode] = deque()
+        #: The bytes of the entries that wait.
+        self._bytes = 0
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         #: The connection's context variables, in which all events are passed on.
@@ -329,7 +333,16 @@ class _ConsumerSubscriber(Subscriber):
             self._greeting.set_result(code)
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        self._put(*(entry for entry in entries if entry.n is None))
+        if self._closed:
+            return
+        told = [entry for entry in entries if entry.n is None]
+        self._bytes += sum(len(entry.data) for entry in told)
+        self._put(*told)
+        if len(self._queue) > settings.MAX_UNACKED_EVENTS or (
+            self._bytes > settings.MAX_UNACKED_BYTES and len(self._queue) > 1
+        ):
+            self._queue.clear()
+            self.close(CloseCode.TOO_SLOW)
 
     def frame(self, frame: frames.ServerFrame) -> None:
         """Do nothing: tokens and turns are for the protocol, which this consumer does not speak."""
@@ -353,7 +366,10 @@ class _ConsumerSubscriber(Subscriber):
     async def _deliver(self) -> None:
         try:
             while self._queue:
-                await self._pass_on(self._queue.popleft())
+                item = self._queue.popleft()
+                if isinstance(item, Entry):
+                    self._bytes -= len(item.data)
+                await self._pass_on(item)
         finally:
             self._task = None
 

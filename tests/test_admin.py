@@ -11,6 +11,7 @@ from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -24,11 +25,13 @@ from chatsessions.admin.labels import duration
 from chatsessions.admin.page import MAX_FETCHED, read_page
 from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent, transcript
 from chatsessions.admin.values import MASK, is_secret, mask, show_json, stored_values
-from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.input_widget import Select, Tab, TextInput
+from chatsessions.models import ChatSession, SessionEvent, SessionFile, Worker
 from chatsessions.storage import serializer
 from chatsessions.workers import outside
 
 from .support.clocks import clock_off
+from .support.files import stored_file
 from .support.storage import session_row, worker_row
 
 LIST = "admin:chatsessions_chatsession_changelist"
@@ -272,6 +275,19 @@ def test_application_events_are_name_and_json_with_secrets_masked() -> None:
     (line,) = lines(event, reveal=True)
     assert line.detail is not None
     assert "s3cret" in line.detail.text
+
+
+def test_what_the_form_of_the_settings_says_of_a_secret_is_masked() -> None:
+    """The event ``settings`` masked the value, and the event before it showed it."""
+    inputs = [
+        Tab(id="keys", label="Keys", inputs=[TextInput(id="api_key", label="Key", initial="s3")]),
+        Select(id="model", label="Model", values=["small"], initial_value="small"),
+    ]
+    (line,) = lines(("settings_form", {"inputs": msgspec.to_builtins(inputs)}))
+    assert line.detail is not None
+    keys, model = json.loads(line.detail.text)["inputs"]
+    assert keys["inputs"][0]["initial"] == MASK
+    assert (model["initial"], model["initial_value"]) == ("small", "small")
 
 
 def test_questions_and_their_answers() -> None:
@@ -977,6 +993,26 @@ def test_deleting_takes_its_permission(
     assert clerk.post(reverse(DELETE, args=[session.pk]), {"post": "yes"}).status_code == 403
     act(clerk, "delete_selected", session, post="yes")
     assert status_of(session) == "away"
+
+
+@ends
+def test_a_session_that_may_not_be_deleted_is_not_ended_for_it(
+    make_session: MakeSession, staff: Callable[..., Client]
+) -> None:
+    """The session was ended first, and what refers to it was looked at afterwards."""
+    session = make_session()
+    stored_file(session)
+    clerk = staff("view_chatsession", "delete_chatsession")
+    admin.site.register(SessionFile)  # now its files take a permission, too
+    try:
+        assert clerk.post(reverse(DELETE, args=[session.pk]), {"post": "yes"}).status_code == 403
+        data = {"action": "delete_selected", "_selected_action": [str(session.pk)], "post": "yes"}
+        assert clerk.post(reverse(LIST), data).status_code == 403
+    finally:
+        admin.site.unregister(SessionFile)
+    assert status_of(session) == "away"
+    act(clerk, "delete_selected", session, post="yes")
+    assert not ChatSession.objects.exists()
 
 
 def test_deleting_a_long_log_fetches_none_of_it(

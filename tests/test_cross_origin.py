@@ -72,6 +72,17 @@ def test_a_preflight_of_any_other_is_refused_and_the_log_says_why(
     assert "ALLOWED_ORIGINS" in message
 
 
+def test_a_preflight_writes_one_line_of_the_log(client: Client) -> None:
+    """Its path forged further lines."""
+    with server_log() as records:
+        answer = asked(client, f"/chats/a%0AERROR forged{'x' * 1000}/files/", OTHER)
+    assert answer.status_code == 403
+    [message] = [record.getMessage() for record in records if record.name == "chatsessions.http"]
+    assert "/chats/a\\nERROR forged" in message
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
 @pytest.mark.django_db
 def test_an_answer_says_who_may_read_it(client: Client) -> None:
     """Refusals as well, so that the page can say what the server has said."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
 from django.urls import include, path, reverse
@@ -63,7 +65,11 @@ def session() -> tuple[ChatSession, str]:
         ("message", None, answer("a1", "**Hi**", format="markdown", metadata={"api_key": "s3"})),
         ("message", 2, {"content": "wrong", "id": "u2"}),
         ("message", None, {**answer("a2", "to be dropped"), "turn": 2}),
-        ("message", 3, {"content": "# 1 < 2\n- a\n1. b", "replaces": 2, "files": [str(file.id)]}),
+        (
+            "message",
+            3,
+            {"content": "# 1 < 2\n- a\n1. b", "replaces": 2, "files": [file.id.upper()]},
+        ),
         ("message", None, answer("a3", "draft")),
         ("message_update", None, answer("a3", "*plain* <b>text</b>")),
         ("message", None, answer("a4", "gone")),
@@ -125,6 +131,16 @@ def test_markdown_shows_what_was_said(client: Client, session: tuple[ChatSession
 
 
 @pytest.mark.usefixtures("routes")
+async def test_markdown_is_in_the_language_of_the_session() -> None:
+    """The answer is sent when the view is over, and its language is that of the request again."""
+    row, token = await sync_to_async(token_session)(chat="shop", language="de")
+    await sync_to_async(fill)(row, ("message", 1, {"content": "Hallo"}))
+    response = await AsyncClient().get(url(row, "markdown"), headers=bearer(token))
+    text = b"".join([part async for part in response.streaming_content]).decode()
+    assert "## Sie\n" in text
+
+
+@pytest.mark.usefixtures("routes")
 async def test_a_long_one_comes_in_parts(session: tuple[ChatSession, str]) -> None:
     row, token = session
     now = timezone.now()
@@ -156,6 +172,18 @@ def test_only_its_client_gets_it(client: Client, session: tuple[ChatSession, str
         assert (response.status_code, response.json()["error"]) == (404, "not_found")
     assert client.get(url(row, "pdf"), headers=bearer(token)).status_code == 400
     assert client.post(url(row), headers=bearer(token)).status_code == 405
+
+
+@pytest.mark.usefixtures("routes")
+async def test_requests_that_come_at_once_do_not_all_read_the_log(settings: Any) -> None:
+    """The bytes of the log were counted when it had been read, and by then all were let in."""
+    settings.CHATSESSIONS = {"REPLAY_BURST_BYTES": 1024, "REPLAY_BYTES_PER_SECOND": 1024}
+    settings.MIDDLEWARE = []  # one that is not async makes requests wait for one another
+    row, token = await sync_to_async(token_session)(chat="shop", log_bytes=32 * 1024 * 1024)
+    client = AsyncClient()
+    asked = [client.get(url(row), headers=bearer(token)) for _ in range(5)]
+    answers = await asyncio.gather(*asked)
+    assert sorted(one.status_code for one in answers) == [200, 429, 429, 429, 429]
 
 
 @pytest.mark.usefixtures("routes")

@@ -23,7 +23,11 @@ from chatsessions.models import ChatSession, SessionEvent, SessionFeedback
 from chatsessions.protocol.events import MAX_COMMENT
 from chatsessions.testing import ChatCommunicator, shut_down_worker
 from chatsessions.views import ChatView
+from chatsessions.workers.worker import Worker
 
+from .support.database import unreadable
+from .support.page import Page
+from .support.sessions import until
 from .support.storage import session_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,6 +92,36 @@ async def test_the_last_one_counts_and_it_may_be_taken_back(
         assert [one.value for one in given] == ["up", "up", "down", None]
         [message] = [one for one in tab.messages if one.id == answer.id]
         assert (message.feedback, message.comment) == (None, "")
+
+
+async def test_a_database_that_fails_costs_no_connection(chat: Chat, worker: Worker) -> None:
+    """It raised in the application: a traceback, and a page that connects again for nothing."""
+    chat.feedback = chat.edits = True
+
+    @chat.on_message
+    async def answer() -> None:
+        await Message("first").send()
+
+    page = await Page(chat).start()
+    page.put("event", n=1, name="message", data={"content": "hello"})
+    assert await page.outcome(1) == "done"
+    session, token = page.session, page.token
+    await page.leave()
+    await until(lambda: not worker.live)  # the next owner does not know the last message
+    page = await Page(chat).connect()
+    page.put("hello", session=session, token=token)
+    said = await page.until({"type": "event", "seq": 2})
+    thumb = {"message": said["data"]["id"], "value": "up"}
+    for name, data in [("feedback", thumb), ("message", {"content": "again", "replaces": 1})]:
+        n, since = (2 if name == "feedback" else 3), page.here
+        with unreadable(SessionEvent):
+            page.put("event", n=n, name=name, data=data)
+            await until(lambda: page.of_type("error", since=since) or not page.is_open)  # noqa: B023
+        [error] = page.of_type("error", since=since)
+        assert (error["code"], error["n"]) == ("storage_unavailable", n)
+        page.put("event", n=n, name=name, data=data)
+        assert await page.outcome(n) == "done"
+    await page.leave()
 
 
 async def test_a_changed_answer_keeps_its_thumb(chat: Chat) -> None:

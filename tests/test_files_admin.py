@@ -101,7 +101,7 @@ def test_a_file_is_there_under_its_own_session_only(staff: StaffOf) -> None:
 def test_very_many_files_are_not_all_listed(
     staff: StaffOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_page, "MAX_LISTED", 2)
+    monkeypatch.setattr(admin_page, "MAX_FILES", 2)
     session = session_row()
     for number in range(3):
         stored_file(session, name=f"file {number}.txt")
@@ -132,7 +132,7 @@ def test_the_transcript_names_the_files_that_were_sent(staff: StaffOf) -> None:
     mine = stored_file(session, HTML, "<b>mine</b>.html", "text/html")
     answer, saved = stored_file(session, name="answer.txt"), stored_file(session, name="saved.txt")
     say(session, "message", {"content": "look", "files": [mine.id]}, n=1)
-    say(session, "answer", {"call": "c", "data": {"files": [answer.id]}}, n=2)
+    say(session, "answer", {"call": "c", "data": {"files": [answer.id.upper()]}}, n=2)
     files = [saved.as_event()]
     say(session, "message", {"id": "m", "author": "Bot", "content": "there", "files": files})
     shown = transcript_of(page_of(staff("view_chatsession"), session))

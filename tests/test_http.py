@@ -318,6 +318,26 @@ async def test_a_stream_is_frames_of_the_protocol(worker: Worker, chat: Chat) ->
     assert (accepted["n"], accepted["seq"]) == (1, 1)
 
 
+async def test_a_stream_has_json_of_several_lines_in_one(worker: Worker, chat: Chat) -> None:
+    """A client's data is stored as it came; its line ends broke the stream into pieces."""
+
+    @chat.on_event("order")
+    async def order(data: dict[str, int]) -> None:
+        await Message(f"{data['pens']} pens").send()
+
+    api = Api()
+    response = await api.client.post(
+        URL,
+        b'{"name": "order",\n "data": {\r\n  "pens":\n\n  2\r}}',
+        content_type="application/json",
+    )
+    assert response.status_code == 200, response.content
+    api.token = response.json()["token"]
+    told = frames_of(b"".join([part async for part in await api.follow()]))
+    [entry] = [frame for frame in told if frame.get("name") == "order"]
+    assert (entry["n"], entry["data"]) == (1, {"pens": 2})
+
+
 async def test_a_stream_is_resumed_behind_the_last_event_id(worker: Worker, chat: Chat) -> None:
     go = asyncio.Event()
 
@@ -473,6 +493,28 @@ async def test_a_reader_that_falls_behind_is_let_go(
     last = max((frame["seq"] for frame in frames if "seq" in frame), default=0)
     since = (await api.get(after=last)).json()
     assert [event["seq"] for event in since["events"]] == list(range(last + 1, 202))
+
+
+async def test_a_reader_that_falls_behind_with_whole_texts_is_let_go(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    """Of what is streamed, only tokens were counted, and a thousand whole texts could wait."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_BYTES": 65536}
+
+    @chat.on_message
+    async def rewrite() -> None:
+        message = Message()
+        for number in range(20):
+            await message.stream_token(f"{number}" * 10_000, is_sequence=True)
+        await message.send()
+
+    response = await Api().post("x", headers={"Accept": "text/event-stream"})
+    parts = aiter(response.streaming_content)
+    await anext(parts)
+    await until(lambda: not [live for live in worker.live.values() if live.turns.number])
+    rest = [part async for part in parts]
+    assert len(b"".join(rest)) < 2 * 65536
+    assert frames_of(rest[-1])[0]["type"] == "stream"
 
 
 async def test_a_stream_ends_no_sooner_than_the_last_end_is_told(

@@ -129,7 +129,11 @@ class Visitor:
 
 async def read(response: Any) -> list[dict[str, Any]]:
     """The frames of a stream that is read to its end."""
-    body = b"".join([part async for part in response.streaming_content])
+    return frames_of(b"".join([part async for part in response.streaming_content]))
+
+
+def frames_of(body: bytes) -> list[dict[str, Any]]:
+    """The frames of server-sent events."""
     lines = body.decode().splitlines()
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
@@ -174,6 +178,23 @@ async def test_a_stream_is_so_long_and_is_resumed_without_a_hole(
     assert seqs == list(range(1, 22))
     assert len(sizes) == 3
     assert max(sizes) < (64 + 20) * KIB
+
+
+async def test_a_stream_ends_before_entries_that_were_dropped_while_it_was_read(
+    worker: Worker, settings: Settings
+) -> None:
+    """It went on behind them, and its reader could not tell."""
+    settings.CHATSESSIONS = {"MAX_LOG_ENTRIES": 250}
+    visitor = await Visitor.with_log(count=249, size=10)
+    response = await visitor.get(STREAM)
+    parts = aiter(response.streaming_content)
+    assert b"welcome" in await anext(parts)
+    assert b'"seq":1,' in await anext(parts)  # and the first 200 were read
+    await visitor.post(name="fill", data={"count": 220, "size": 10})
+    told = [frame async for part in parts for frame in frames_of(part)]
+    assert [frame["seq"] for frame in told] == list(range(2, 201))
+    welcome, *rest = await read(await visitor.get(STREAM, after=200))
+    assert welcome["first"] == rest[0]["seq"] > 201
 
 
 async def test_a_stream_that_nobody_reads_lets_its_session_go(

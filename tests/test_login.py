@@ -810,6 +810,23 @@ def test_a_backend_of_ones_own_says_who_is_there(settings: Settings) -> None:
     assert verdicts == [users[0], "The account is not active any more."]
 
 
+class Forgetful(ModelBackend):
+    """Raises for a user that was deleted, where Django expects None."""
+
+    def get_user(self, user_id: Any) -> Any:
+        return User.objects.get(pk=user_id)
+
+
+def test_a_backend_that_raises_for_a_deleted_user_says_the_same(settings: Settings) -> None:
+    """No login of the worker was checked any more, not even that of the deleted user."""
+    path = f"{__name__}.{Forgetful.__name__}"
+    settings.AUTHENTICATION_BACKENDS = [path]
+    users = [User.objects.create_user(name) for name in ("ada", "eve")]
+    logins = logins_of(users, backend=path)
+    User.objects.filter(username="eve").delete()
+    assert look_again(logins) == [users[0], "The account is not active any more."]
+
+
 def test_a_backend_that_was_taken_out_lets_nobody_stay(settings: Settings) -> None:
     user = User.objects.create_user("ada")
     logins = logins_of([user], backend="gone.Backend")

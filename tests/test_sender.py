@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from asgiref.sync import sync_to_async
 from channels.sessions import InstanceSessionWrapper
+from django.utils import timezone
 
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.websocket import connection, sender
 from chatsessions.websocket.admission import Admission
 from chatsessions.workers.worker import Worker
 
+from .support.files import token_session
 from .support.sessions import hold_up, until
 
 if TYPE_CHECKING:
@@ -151,6 +154,27 @@ async def test_a_hello_that_came_in_time_counts_after_a_hold_up(
     await asyncio.sleep(0.02)
     hold_up(1, arrives=partial(line.say, {"type": "hello"}))
     await until(lambda: line.has('"welcome"') or line.code is not None)
+    assert line.code is None
+    await line.leave()
+
+
+async def test_an_acknowledgement_that_came_in_time_counts_after_a_hold_up(
+    echo: Chat, settings: Settings
+) -> None:
+    """A replay that waited for it closed the connection as too slow."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_EVENTS": 64, "HEARTBEAT": 0.4}
+    row, token = await sync_to_async(token_session)(chat=echo.name, head=40)
+    now = timezone.now()
+    await SessionEvent.objects.abulk_create(
+        SessionEvent(session=row, seq=seq, name="tick", data={}, created_at=now)
+        for seq in range(1, 41)
+    )
+    line = Website(echo)
+    await line.open(session=str(row.pk), token=token)
+    line.say({"type": "ping", "silence": 120})
+    await until(lambda: line.has('"seq":33'))
+    hold_up(2, arrives=partial(line.say, {"type": "ack", "seq": 33}))
+    await until(lambda: line.has('"seq":40') or line.code)
     assert line.code is None
     await line.leave()
 
@@ -320,6 +344,37 @@ async def test_what_an_unread_line_has_waiting_is_bounded(
         line.say({"type": "ping"})
     async with asyncio.timeout(10):
         await line.task
+    assert line.code == 4008
+
+
+async def test_what_a_client_acknowledges_and_does_not_read_is_bounded(
+    chat: Chat, worker: Worker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its window was empty, and messages were counted, whatever their size."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_BYTES": 65536, "MAX_EVENT_BYTES": 100_000}
+    monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
+
+    @chat.on_message
+    async def tell() -> None:
+        await context.emitter.emit("page", "x" * 60_000)
+
+    def hanging(send: Send) -> Send:
+        async def hang(message: Sent) -> None:
+            if '"page"' in message.get("text", ""):
+                await asyncio.Event().wait()
+            await send(message)
+
+        return hang
+
+    line = Website(chat, hanging)
+    await line.open()
+    [live] = worker.live.values()
+    for turn in range(1, 31):
+        line.message("more")
+        await until(lambda: live.log.stored == 2 * turn or line.task.done())  # noqa: B023
+        line.say({"type": "ack", "seq": 2 * turn})
+    await until(line.task.done)
+    await line.task
     assert line.code == 4008
 
 

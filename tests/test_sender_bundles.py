@@ -28,7 +28,7 @@ class Wire(list[str]):
 
     def __init__(self) -> None:
         self.codes: list[int] = []
-        self.sender = Sender(self._send, max_waiting=1000)
+        self.sender = Sender(self._send, max_waiting=1000, max_size=10_000_000)
         self.sender.start()
         self.sender.batch()
 

@@ -465,8 +465,9 @@ async def test_what_a_task_streams_beside_a_method_ends_with_the_task(
 
 @pytest.mark.parametrize("way", ["receive", "a block"])
 async def test_the_end_of_a_session_keeps_what_streams(
-    worker: RunningWorker, chat: Chat, way: str
+    worker: RunningWorker, chat: Chat, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "chatsessions.consumers")
     Writing.go = asyncio.Event()
     client = Socket(Writing.as_asgi(chat=chat), "/ws/")
     await client.open()
@@ -486,12 +487,11 @@ async def test_the_end_of_a_session_keeps_what_streams(
     assert (await row_of(client)).streams == []
     Writing.go.set()
     if way == "receive":
-        with pytest.raises(SessionOver):
-            await to_the_end(client)
+        await until(lambda: "receive() came after the end of its session" in caplog.text)
     else:
         with pytest.raises(SessionOver):
             await writing
-        await client.disconnect()
+    await client.disconnect()
 
 
 # Coming back
@@ -751,6 +751,64 @@ async def test_an_ended_session_closes(
     back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
     assert await back.open() != client.session
     await back.disconnect()
+
+
+async def test_a_frame_that_comes_after_the_end_of_its_session_is_no_error(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """It raised in the application, so that the server closed with 1011, and logged a traceback."""
+    texts: list[str | None] = []
+    began, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Counter):
+        async def receive(self, text_data: str | None = None, bytes_data: Any = None) -> None:
+            texts.append(text_data)
+            began.set()
+            await go.wait()
+            await super().receive(text_data)
+
+    client = Socket(Slow.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    await client.send_to("while it ends")
+    await began.wait()
+    await client.send_to("after the end")
+    await aend_session(client.session, "admin")
+    assert await client.receive_output() == {"type": "websocket.close", "code": 4503}
+    go.set()
+    await client.disconnect()
+    assert texts == ["while it ends"]
+    assert (await row_of(client)).state == '{"connects":1}'
+
+
+@pytest.mark.parametrize("limit", [{"MAX_UNACKED_EVENTS": 64}, {"MAX_UNACKED_BYTES": 65536}])
+async def test_a_client_that_reads_nothing_is_too_slow(
+    worker: RunningWorker, chat: Chat, settings: Settings, limit: dict[str, int]
+) -> None:
+    """What was emitted waited for it in memory, all of it."""
+    settings.CHATSESSIONS = limit
+    sent: list[dict[str, Any]] = []
+    coming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    reads = asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) > 2:
+            await reads.wait()
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b""}
+    app = asyncio.create_task(Counter.as_asgi(chat=chat)(scope, coming.get, send))
+    coming.put_nowait({"type": "websocket.connect"})
+    await until(lambda: len(sent) == 2)
+    session = sent[1]["text"].split()[0]
+    for _ in range(80):
+        await aemit_to(session, "news", "x" * 1000)
+    reads.set()
+    await until(lambda: sent[-1]["type"] == "websocket.close")
+    assert sent[-1]["code"] == 4008
+    assert len(sent) == 4
+    coming.put_nowait({"type": "websocket.disconnect", "code": 4008})
+    await app
+    assert await SessionEvent.objects.filter(session=session, name="news").acount() == 80
 
 
 # Database connections

@@ -53,9 +53,9 @@ MAX_FETCHED = 64 * 1024
 
 _FIELDS = ("seq", "n", "turn", "name", "status", "created_at")
 #: The most files that are listed: the latest.
-MAX_LISTED = 200
+MAX_FILES = 200
 #: The most files of a transcript whose names are read: the latest. SQLite takes 999 parameters.
-MAX_NAMED = 900
+MAX_FILE_NAMES = 900
 #: The permission to download files. Their names are shown to everybody who may view the session.
 FILE_PERMISSION = "chatsessions.view_sessionfile"
 
@@ -398,7 +398,7 @@ def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
     The files have links unless ``site`` is empty.
     """
     rows = SessionFile.objects.filter(session=session)
-    latest = list(rows.order_by("-created_at")[: MAX_LISTED + 1])
+    latest = list(rows.order_by("-created_at")[: MAX_FILES + 1])
     files = [
         {
             "name": row.name,
@@ -407,9 +407,9 @@ def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
             "created": date_over_time(row.created_at),
             "url": _file_url(row, site),
         }
-        for row in latest[:MAX_LISTED]
+        for row in latest[:MAX_FILES]
     ]
-    if len(latest) <= MAX_LISTED:
+    if len(latest) <= MAX_FILES:
         return files, ""
     total = {"count": rows.count(), "size": filesizeformat(rows.aggregate(n=Sum("size"))["n"])}
     return files, _("The latest of %(count)d files, %(size)s in all.") % total
@@ -422,15 +422,16 @@ def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -
     They also get links, unless ``site`` is empty.
     """
     asked = [pk for file in reversed(attached) if (pk := parse_uuid(file.id)) is not None]
-    ids = list(dict.fromkeys(asked))[:MAX_NAMED]
+    ids = list(dict.fromkeys(asked))[:MAX_FILE_NAMES]
     if not ids:
         return
-    known = {str(row.pk): row for row in SessionFile.objects.filter(session=session, pk__in=ids)}
+    known = {row.pk: row for row in SessionFile.objects.filter(session=session, pk__in=ids)}
     for file in attached:
-        row = known.get(file.id)
+        pk = parse_uuid(file.id)  # a client may write it as it likes
+        row = None if pk is None else known.get(pk)
         if row is not None:
             file.name, file.url = row.name, _file_url(row, site)
-        elif file.name == file.id and parse_uuid(file.id) is not None:
+        elif file.name == file.id and pk is not None:
             file.name = _("a file that no longer exists")
 
 

@@ -275,7 +275,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         if not sessions:
             return None
         ids = [session.pk for session in sessions]
-        if request.POST.get("post"):
+        if request.POST.get("post") and self._are_deletable(request, sessions):
             refused = self._end_before_deletion(request, sessions)
             ids = [pk for pk in ids if pk not in refused]
         # Select by id, because ended sessions may no longer match the filters of the list.
@@ -292,6 +292,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             if (
                 session is not None
                 and self.has_delete_permission(request, session)
+                and self._are_deletable(request, [session])
                 and self._end_before_deletion(request, [session])
             ):
                 return self._to_page(session)
@@ -319,6 +320,15 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
                 str(request.user.pk), endings.ended, CHANGE, change_message=_("Ended.")
             )
         show_outcome(request, endings)
+
+    def _are_deletable(self, request: HttpRequest, sessions: list[ChatSession]) -> bool:
+        """
+        Return True if nothing that refers to the sessions prevents their deletion.
+
+        If something does, Django refuses the deletion, and the sessions must not be ended for it.
+        """
+        _names, _counts, lacking, protected = self.get_deleted_objects(sessions, request)
+        return not (lacking or protected)
 
     def _end_before_deletion(
         self, request: HttpRequest, sessions: list[ChatSession]

@@ -36,8 +36,10 @@ _WHOLE = frozenset({"auth", "pass", "pwd", "pin", "otp", "cvc", "cvv", "csrf"})
 #: ``stripe_key``, ``openaiKey``: a secret key, unless it matches ``_HARMLESS_KEY``.
 _SOME_KEY = re.compile(r"(?:[\W_](?i:key)|[a-z0-9]Key)$")
 _HARMLESS_KEY = re.compile("public|primary|foreign|cache|sort|group", re.IGNORECASE)
-#: The members that name a value in ``{"name": …, "value": …}``.
-_NAMES = ("name", "key")
+#: The members that name a value in ``{"name": …, "value": …}``, and those that have the value. An
+#: input of the chat settings has an ``id`` and an ``initial``.
+_NAMES = ("name", "key", "id")
+_VALUES = ("value", "initial", "initial_value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,8 @@ def mask(value: Any) -> Any:
     Return decoded JSON with the values of secret-looking keys replaced by ``MASK``.
 
     A key may also be the first of a pair (HTTP headers, the serializer's ``~#dict``), stand beside
-    its value (``{"name": …, "value": …}``) or be the class of a stored object.
+    its value (``{"name": …, "value": …}``, an input of the chat settings) or be the class of a
+    stored object.
     """
     if isinstance(value, dict):
         return _mask_object(value)
@@ -165,9 +168,11 @@ def mask(value: Any) -> Any:
 
 
 def _mask_object(value: dict[str, Any]) -> dict[str, Any]:
-    named = "value" in value and any(is_secret(_key_text(value.get(name))) for name in _NAMES)
+    named = any(key in value for key in _VALUES) and any(
+        is_secret(_key_text(value.get(name))) for name in _NAMES
+    )
     return {
-        key: MASK if is_secret(key) or (named and key == "value") else mask(item)
+        key: MASK if is_secret(key) or (named and key in _VALUES) else mask(item)
         for key, item in value.items()
     }
 

@@ -32,6 +32,7 @@ from django.contrib.auth.backends import AllowAllUsersModelBackend, ModelBackend
 from django.contrib.auth.models import AbstractBaseUser, Group, PermissionsMixin
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import Signal
@@ -318,7 +319,7 @@ def _find_users(
         may_log_in = _is_active if backend is None else backend.user_can_authenticate
         found = {user.pk: user for user in rows if may_log_in(user)}
     else:
-        found = {key: backend.get_user(key) for key in keys}
+        found = {key: _user_of(backend, key) for key in keys}
     for login in logins:
         user = found.get(login.user.pk)
         if user is not None:
@@ -326,6 +327,15 @@ def _find_users(
             if path is not None:
                 user.backend = path
             yield login, user
+
+
+def _user_of(backend: Any, key: Any) -> AbstractBaseUser | None:
+    """Return what ``get_user()`` of a project's backend returns; None if it raises in its place."""
+    try:
+        user: AbstractBaseUser | None = backend.get_user(key)
+    except ObjectDoesNotExist:
+        return None  # for one deleted user no login of the worker would be checked any more
+    return user
 
 
 def _is_active(user: AbstractBaseUser) -> bool:

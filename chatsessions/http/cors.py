@@ -52,9 +52,9 @@ def _preflight(request: HttpRequest) -> HttpResponse | None:
     if is_allowed(origin):
         return HttpResponse(status=204, headers=_PREFLIGHT)
     logger.warning(
-        "A page of %r may not ask for %s (403): is its origin in CHATSESSIONS['ALLOWED_ORIGINS']?",
+        "A page of %r may not ask for %r (403): is its origin in CHATSESSIONS['ALLOWED_ORIGINS']?",
         origin[:MAX_SHOWN],
-        request.path,
+        request.path[:MAX_SHOWN],  # decoded: it may have line ends
     )
     refusal = "This origin is not in CHATSESSIONS['ALLOWED_ORIGINS'].\n"
     return HttpResponse(refusal, status=403, content_type="text/plain")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
@@ -21,11 +20,12 @@ from django.utils.translation import gettext as _
 from chatsessions.conf import settings, with_offset
 from chatsessions.files.types import clean_name
 from chatsessions.models import ChatSession, SessionFile
+from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.conversation import SYSTEM, USER, ConversationMessage, ConversationReducer
 from chatsessions.storage.log import read_entries
 
 from .requests import RequestRefused, client_session, not_found, reading_pace
-from .responses import json_view
+from .responses import AsyncParts, json_view
 
 #: The version of the JSON's shape.
 VERSION = 1
@@ -51,11 +51,11 @@ async def export(request: HttpRequest, session_id: str) -> HttpResponseBase:
     if kind not in FORMATS:
         raise RequestRefused(400, "bad_request", f"'format' is one of {', '.join(FORMATS)}.")
     session, _has_token = await sync_to_async(client_session)(request, session_id)
-    pace = reading_pace(request, session.pk)
+    # Counted before the log is read: it is read whole, and many requests may come at once.
+    reading_pace(request, session.pk).took(session.log_bytes)
     conversation = await sync_to_async(read_conversation)(session.pk)
     if conversation is None:
         raise not_found()
-    pace.took(conversation.session.log_bytes)
     return respond(request, conversation, kind)
 
 
@@ -76,7 +76,7 @@ class Conversation:
 def read_conversation(session_id: Any) -> Conversation | None:
     """Return what was said in a session, as it is now; None if there is no such session."""
     rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
-    session = rows.only("chat", "topic", "thread_id", "created_at", "log_bytes").first()
+    session = rows.only("chat", "topic", "thread_id", "created_at").first()
     if session is None:
         return None
     reducer = ConversationReducer(session.pk)
@@ -108,8 +108,8 @@ def respond(
     """
     ending, mime = FORMATS[kind]
     parts = _markdown(conversation) if kind == "markdown" else _json(conversation, shown)
-    chunks = _joined(parts)
-    content: Any = _Chunks(chunks) if isinstance(request, ASGIRequest) else chunks
+    chunks = _in_language(translation.get_language(), _joined(parts))
+    content: Any = AsyncParts(chunks) if isinstance(request, ASGIRequest) else chunks
     if request.method == "HEAD":
         content = ()
     response = StreamingHttpResponse(content, content_type=f"{mime}; charset=utf-8")
@@ -122,15 +122,14 @@ def respond(
     return response
 
 
-class _Chunks:
-    """The parts of a document for an ASGI response, each made in a thread."""
-
-    def __init__(self, parts: Iterator[str]) -> None:
-        self._next = sync_to_async(partial(next, parts, None), thread_sensitive=False)
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while (part := await self._next()) is not None:
-            yield part
+def _in_language(language: str | None, parts: Iterator[str]) -> Iterator[str]:
+    """Yield ``parts``, each made in ``language``: the server asks for them after the view."""
+    while True:
+        with translation.override(language):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def _joined(parts: Iterator[str]) -> Iterator[str]:
@@ -192,7 +191,8 @@ def _file(file: Any, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return a file as it goes over the wire; if it is deleted, what the message has of it."""
     if isinstance(file, dict):
         return file
-    return files.get(str(file)) or {"id": str(file)}
+    # A client may write the id as it likes.
+    return files.get(str(parse_uuid(str(file)))) or {"id": str(file)}
 
 
 # Markdown

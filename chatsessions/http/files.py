@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
-from typing import Any, BinaryIO, Self
+from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
@@ -40,7 +40,7 @@ from chatsessions.storage.files import (
 )
 
 from .requests import RequestRefused, client_session, csrf_problem, not_found
-from .responses import SOON, json_response, json_view
+from .responses import SOON, AsyncParts, json_response, json_view
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -219,7 +219,8 @@ def respond_with(request: HttpRequest, file: ChatFile) -> HttpResponseBase:
         content.close()
         response = HttpResponse()
     elif isinstance(request, ASGIRequest):
-        response = StreamingHttpResponse(_Chunks(content))
+        chunks = iter(partial(content.read, CHUNK), b"")
+        response = StreamingHttpResponse(AsyncParts(chunks, close=content.close))
     else:
         response = FileResponse(content)
     for name, value in _headers(file).items():
@@ -241,27 +242,3 @@ def _headers(file: ChatFile) -> dict[str, str]:
         "Cache-Control": "private, max-age=3600",
         "Vary": "Authorization, Cookie",
     }
-
-
-class _Chunks:
-    """
-    A file's content for an ASGI response. Django closes it with the response.
-
-    Django would first read a synchronous iterator into a list, all of it in memory.
-    """
-
-    def __init__(self, content: BinaryIO) -> None:
-        self._content = content
-        self._read = sync_to_async(content.read, thread_sensitive=False)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self._read(CHUNK)
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    def close(self) -> None:
-        self._content.close()

@@ -38,7 +38,8 @@ MAX_TOKEN = 200
 NO_USER = "The user of a request could not be looked up: nobody comes in"
 #: The key under which Django's session keeps the visitor's session of each chat.
 KEPT = "chatsessions"
-#: The columns that decide who may have a session. Others are not read: they may have a megabyte.
+#: The columns that decide who may have a session, and the size of its log. Others are not read:
+#: they may have a megabyte.
 _ACCESS_COLUMNS = (
     "chat",
     "language",
@@ -48,6 +49,7 @@ _ACCESS_COLUMNS = (
     "status",
     "end_reason",
     "disconnected_at",
+    "log_bytes",
 )
 
 

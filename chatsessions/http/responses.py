@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from functools import wraps
+from functools import partial, wraps
 from math import ceil
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
@@ -37,6 +37,7 @@ from chatsessions.exceptions import (
 from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.storage.database import unavailable
+from chatsessions.timers import Timer
 from chatsessions.workers.registry import LoginAwaited
 
 from .requests import RequestRefused, check_method
@@ -44,6 +45,7 @@ from .visits import HttpSubscriber, Visit, is_end_of
 
 logger = logging.getLogger("chatsessions.http")
 
+T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]])
 
 #: The field of an event stream by which a browser reconnects after 100 milliseconds.
@@ -239,7 +241,29 @@ def sse(frame: frames.ServerFrame) -> bytes:
     """Return a frame as a server-sent event. The id of an entry's event is the entry's ``seq``."""
     entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
     head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
-    return f"{head}data: {frames.encode(frame)}\n\n".encode()
+    text = frames.encode(frame)
+    if entry:
+        # A client's JSON is stored as it came. Between its tokens it may have line ends, which
+        # would end the field; a string has none.
+        text = text.replace("\r", " ").replace("\n", " ")
+    return f"{head}data: {text}\n\n".encode()
+
+
+class AsyncParts(Generic[T]):
+    """
+    The parts of an answer under ASGI, each made in a thread.
+
+    Django would first read a synchronous iterator into a list, all of it in memory. It calls
+    ``close`` when the answer is over.
+    """
+
+    def __init__(self, parts: Iterator[T], *, close: Callable[[], None] = lambda: None) -> None:
+        self._next = sync_to_async(partial(next, parts, None), thread_sensitive=False)
+        self.close = close
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        while (part := await self._next()) is not None:
+            yield part
 
 
 class EventStream:
@@ -269,7 +293,7 @@ class EventStream:
         self._over = False
         #: When the server got the last part; None since it has asked for the next one.
         self._given_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
@@ -292,7 +316,7 @@ class EventStream:
         if visit.login_lost is None:
             yield RECONNECT + sse(welcome_of(visit))
         async for frame in self._subscriber.frames(quiet=settings.HEARTBEAT):
-            if visit.login_lost is not None:
+            if visit.login_lost is not None or self._subscriber.has_gap:
                 break
             if frame is None:
                 visit.served.client.visited()
@@ -301,6 +325,8 @@ class EventStream:
             yield sse(frame)
             if self._is_last(frame) and not visit.served.is_ending:
                 break
+        if self._subscriber.has_gap:
+            return  # only a new welcome can tell the client of the gap
         for frame in self._end_frames if visit.login_lost is None else ():
             yield sse(frame)
         if visit.login_lost is not None:
@@ -318,7 +344,7 @@ class EventStream:
             self._visit.abandon()
             self._over = True
         else:
-            self._timer = self._loop.call_later(left, self._watch)
+            self._timer = Timer(self._loop, left, self._watch)
 
     def close(self) -> None:
         """End the stream, as the answer is over or not read. Any thread may call it."""

@@ -209,6 +209,8 @@ class HttpSubscriber(Subscriber):
         self._told: dict[str, int] = {}
         #: Why the session has ended, if it did meanwhile.
         self.ended: str | None = None
+        #: Whether stored entries were dropped before they were read.
+        self.has_gap = False
         now = served.follow(self)
         self._start = now.stored
         self._first = now.first
@@ -232,7 +234,12 @@ class HttpSubscriber(Subscriber):
             self._put(entry, len(entry.data))
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        self._put(frame, len(frame.text) if isinstance(frame, frames.Token) else 0)
+        size = 0
+        if isinstance(frame, frames.Token):
+            size = len(frame.text)
+        elif isinstance(frame, frames.Stream):
+            size = len(frame.content)
+        self._put(frame, size)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         if ended is not None:
@@ -308,6 +315,8 @@ class HttpSubscriber(Subscriber):
         while self._position < up_to:
             await self.replay.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
+            if not entries or entries[0].seq != self._position + 1:
+                self.has_gap = True
             if not entries:
                 return
             self.replay.took(sum(len(entry.data) for entry in entries))

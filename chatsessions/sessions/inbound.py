@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db import Error as DatabaseError
 from django.utils.translation import gettext
 
 from chatsessions.conf import settings
@@ -26,6 +27,9 @@ from .asks import Asks
 from .pending import SessionLog
 from .tasks import SessionTasks
 from .turns import Turns
+
+#: Seconds after which a client may repeat an event that could not be looked up.
+RETRY_AFTER = 1.0
 
 
 class InboundEvents:
@@ -171,21 +175,33 @@ class InboundEvents:
 
         Returns the number of the entry that feedback is about; None if there is no such entry, or
         for another event. Raises ``FrameError`` if a message names files that are not this
-        session's.
+        session's, or if the database fails.
         """
         if not self.is_new(event.n):
             return None  # a repeat needs no check
         if event.name == "message" and data.get("replaces") and self.last_message is None:
             self.charge(event.n)
-            found = await self._threads.read(find_last_message, self._id)
+            found = await self._read(event.n, find_last_message)
             self.last_message = self.last_message or found
         if event.name == "message" and data.get("files"):
             self.charge(event.n)
             await self._files.check(event.n, data["files"])
         elif event.name == "feedback":
             self.charge(event.n)
-            return await self._threads.read(find_answer, self._id, data["message"])
+            return await self._read(event.n, find_answer, data["message"])
         return None
+
+    async def _read(self, n: int, find: Callable[..., int | None], *args: Any) -> int | None:
+        """
+        Return what ``find`` finds in the log for event ``n``.
+
+        Raises ``FrameError`` ``storage_unavailable`` if the database fails.
+        """
+        try:
+            return await self._threads.read(find, self._id, *args)
+        except DatabaseError as error:
+            detail = gettext("Try again in a moment.")
+            raise FrameError("storage_unavailable", detail, n=n, retry_after=RETRY_AFTER) from error
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
         """

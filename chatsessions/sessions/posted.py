@@ -20,7 +20,7 @@ from chatsessions.storage.database import Executors
 from chatsessions.storage.log import Entry, find_outcome, find_posted
 
 from .asks import Asks
-from .inbound import InboundEvents
+from .inbound import RETRY_AFTER, InboundEvents
 from .outbound import SessionSink
 from .pending import SessionLog
 from .subscribers import Subscribers
@@ -35,10 +35,6 @@ class Submit(Protocol):
     def __call__(
         self, event: frames.ClientEvent, data: Any, *, about: int | None = None
     ) -> None: ...
-
-
-#: Seconds after which a client may repeat a post that could not be looked up.
-RETRY_AFTER = 1.0
 
 
 class Posted(Struct, tag="posted", kw_only=True):

@@ -75,8 +75,10 @@ class ChatConnection:
         self._loop = asyncio.get_running_loop()
         self.sender = Sender(
             send,
-            # As much as the window and the pace allow for a client that reads nothing.
+            # As much as the window and the pace allow for a client that reads nothing. One that
+            # acknowledges what it does not read has no window.
             max_waiting=2 * settings.MAX_UNACKED_EVENTS + FRAME_BURST,
+            max_size=4 * settings.MAX_UNACKED_BYTES + 8 * settings.MAX_EVENT_BYTES,
             spec_version=scope.get("asgi", {}).get("spec_version"),
         )
         self._subscriber: WebsocketSubscriber | None = None

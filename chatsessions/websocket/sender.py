@@ -41,8 +41,9 @@ class Sender:
     Awaits the ASGI server's ``send`` for one message after another.
 
     Only this connection waits for a slow ``send``, and a cancellation by middleware around ``send``
-    affects only its own task. If more than ``max_waiting`` messages wait, the client is too slow,
-    and the websocket is closed. ``spec_version`` is the server's version of ASGI.
+    affects only its own task. If more than ``max_waiting`` messages wait, or messages of more than
+    ``max_size`` characters, the client is too slow, and the websocket is closed. ``spec_version``
+    is the server's version of ASGI.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Sender:
         "_due_at",
         "_frames",
         "_loop",
+        "_max_size",
         "_max_waiting",
         "_reader",
         "_send",
@@ -61,19 +63,24 @@ class Sender:
         "_stopped",
         "_task",
         "_waiting",
+        "_waiting_size",
         "_wake",
         "abandoned",
         "closing",
         "code",
     )
 
-    def __init__(self, send: Send, *, max_waiting: int, spec_version: object = None) -> None:
+    def __init__(
+        self, send: Send, *, max_waiting: int, max_size: int, spec_version: object = None
+    ) -> None:
         self._send = _without_session_middleware(send)
         self._max_waiting = max_waiting
+        self._max_size = max_size
         self._spec_version = spec_version
         self._loop = asyncio.get_running_loop()
-        #: The messages to send, in order.
+        #: The messages to send, in order, and how many characters they have.
         self._waiting: list[Message] = []
+        self._waiting_size = 0
         #: Whether the client takes several frames in one message.
         self._batches = False
         #: The frames to send in the next message, and how many characters they have.
@@ -172,16 +179,19 @@ class Sender:
     def put(self, message: Message) -> None:
         """Send an ASGI message after those before it, or close if too many wait."""
         self._waiting.append(message)
+        self._waiting_size += len(message.get("text", ""))
         wake, self._wake = self._wake, None
         if wake is not None and not wake.done():
             wake.set_result(None)
-        if len(self._waiting) > self._max_waiting and not self.closing:
+        is_full = len(self._waiting) > self._max_waiting or self._waiting_size > self._max_size
+        if is_full and not self.closing:
             self._forget()
             self.close(CloseCode.TOO_SLOW)
 
     def _forget(self) -> None:
         """Drop all waiting messages and frames."""
         self._waiting.clear()
+        self._waiting_size = 0
         self._frames = []
         self._size = 0
 
@@ -231,6 +241,7 @@ class Sender:
         while True:
             while self._waiting:
                 message = self._waiting.pop(0)
+                self._waiting_size -= len(message.get("text", ""))
                 try:
                     await self._send(message)
                 except asyncio.CancelledError as error:

@@ -14,6 +14,7 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry, Latest
+from chatsessions.timers import deadline
 from chatsessions.workers.limits import Replay
 from chatsessions.workers.worker import get_worker
 
@@ -216,7 +217,7 @@ class WebsocketSubscriber(LocalSubscriber):
             self._acked = self._acked or asyncio.Event()
             self._acked.clear()
             try:
-                async with asyncio.timeout(2.5 * settings.HEARTBEAT):
+                async with deadline(2.5 * settings.HEARTBEAT):
                     await self._acked.wait()
             except TimeoutError:
                 return False

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
@@ -137,6 +137,21 @@ def overtaken(event: str, model: type[Model], by: ChatSession) -> Iterator[None]
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CursorWrapper, "execute", overtaking)
+        yield
+
+
+@contextmanager
+def unreadable(model: type[Model]) -> Iterator[None]:
+    """Make each query of the table of ``model`` fail during the block."""
+    execute = CursorWrapper.execute
+
+    def refusing(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
+        if sql.startswith("SELECT") and f'FROM "{model._meta.db_table}"' in sql:
+            raise OperationalError("the database is away")
+        return execute(cursor, sql, params)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", refusing)
         yield
 
 
