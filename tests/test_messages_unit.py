@@ -353,6 +353,27 @@ async def test_a_message_that_was_refused_is_not_sent(sink: FakeSink) -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"author": None}, "The author of Message is a str, not NoneType"),
+        ({"author": 5}, "The author of Message is a str, not int"),
+        ({"metadata": ["a"]}, "The metadata of Message is a dict or None, not list"),
+        ({"actions": ["buy"]}, "'buy' is none: write actions="),
+        ({"files": "a.pdf"}, "'a' is none. Save it first"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Message.send, lambda message: message.stream_token("a")])
+async def test_a_message_of_wrong_types_is_refused(
+    sink: FakeSink, wrong: dict[str, Any], problem: str, kind: Callable[[Message], Awaitable[Any]]
+) -> None:
+    """Readers of the log left it out: chat_context, threads, the admin and tests."""
+    with pytest.raises(TypeError, match=problem):
+        await kind(Message("hi", **wrong))
+    assert sink.done == []
+
+
+@pytest.mark.usefixtures("here")
 async def test_metadata_that_is_not_json_is_refused(sink: FakeSink) -> None:
     with pytest.raises(NotStorable, match="message"):
         await Message("hi", metadata={"a": object()}).send()
