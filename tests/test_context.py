@@ -443,6 +443,17 @@ async def test_outside_of_a_session_nothing_is_sent_or_spawned() -> None:
         spawn(work())
 
 
+@pytest.mark.parametrize("nonsense", [id_of_context, asyncio.Event(), None])
+def test_what_cannot_be_spawned(nonsense: Any) -> None:
+    with pytest.raises(TypeError, match=r"as in spawn\(remind\(5\)\)"):
+        spawn(nonsense)
+
+
+def test_what_cannot_be_bound() -> None:
+    with pytest.raises(TypeError, match="takes a function, not 'called already'"):
+        bind_context("called already")  # type: ignore[arg-type]
+
+
 # spawn
 
 
