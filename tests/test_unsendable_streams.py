@@ -184,7 +184,10 @@ async def test_a_block_elsewhere_ends_whatever_it_has_made_of_an_open_stream(cha
         with pytest.raises(TypeError, match="Save it first"):
             await block.close()
         [(_, opening), (name, update)] = client.events
-        assert (name, update) == ("message_update", opening | {"content": "abc", "streaming": False})
+        assert (name, update) == (
+            "message_update",
+            opening | {"content": "abc", "streaming": False},
+        )
         client.leave()
 
 
