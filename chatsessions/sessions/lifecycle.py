@@ -197,11 +197,18 @@ class SessionLifecycle(ChangeSource):
             finish=self._finish,
             idle=self._idle,
         )
+        self.tasks = SessionTasks(
+            f"Session {row.pk}, {chat.name}",
+            session,
+            done=self._task_done,
+            turn_done=self._spawned_done,
+        )
         self.values = SessionValues(
             session,
             _values(loaded, past),
             log=self.log,
             turns=self.turns,
+            tasks=self.tasks,
             loop=worker.loop,
             keep=chat.kept_in_memory if chat.keeps_unstorable else None,
         )
@@ -212,9 +219,6 @@ class SessionLifecycle(ChangeSource):
         if past is not None and past.values:
             self.log.set_state(self.user_session.as_json())
         self.subscribers = Subscribers()
-        self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
-        )
         self.offers = OfferedActions(self.log, row.actions)
         self.form = SettingsForm(session, self.log, row.inputs)
         self.asks = Asks(self.log, self.turns)
@@ -554,6 +558,12 @@ class SessionLifecycle(ChangeSource):
         """Close the streams that ``turn`` left open; the last of its tasks has ended."""
         if not self.closed and not self.turns.is_running(turn):
             self.sink.close_streams(turn)
+
+    def _task_done(self) -> None:
+        """Look for changes of the values that tasks have used; the last task has ended."""
+        if self.user_session.touched and not len(self.tasks) and not self.closed:
+            self.values.used()
+        self._idle()
 
     async def _may_save_files(self) -> None:
         self.log.check(current_turn())

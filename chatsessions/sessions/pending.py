@@ -21,6 +21,7 @@ from chatsessions.handlers.user_session import UserSession
 from chatsessions.storage.journal import Change, ChangeSource, Claim, Journal, Position, Rating
 from chatsessions.storage.log import Entry
 
+from .tasks import SessionTasks
 from .turns import Turns
 
 
@@ -292,11 +293,13 @@ class SessionValues:
         *,
         log: SessionLog,
         turns: Turns,
+        tasks: SessionTasks,
         loop: asyncio.AbstractEventLoop,
         keep: Callable[[str, StorageError], None] | None = None,
     ) -> None:
         self._log = log
         self._turns = turns
+        self._tasks = tasks
         self._loop = loop
         self._thread = threading.get_ident()
         self.user_session = UserSession(
@@ -367,8 +370,8 @@ class SessionValues:
         self.settle(None)
 
     def settle(self, turn: Turn | None) -> None:
-        """Stop watching the values that ``turn`` has read, unless another turn runs."""
-        if not self._turns.has_other(turn):
+        """Stop watching the values that ``turn`` has read, unless another turn or a task runs."""
+        if not self._turns.has_other(turn) and not len(self._tasks):
             self.user_session.settle()
 
     def check(self, turn: Turn | None) -> None:
