@@ -502,6 +502,14 @@ async def test_a_token_that_is_no_text_is_refused(sink: FakeSink) -> None:
 
 
 @pytest.mark.usefixtures("here")
+async def test_a_token_that_is_none_is_refused_with_what_to_write(sink: FakeSink) -> None:
+    """As the last piece of a model's answer is."""
+    with pytest.raises(NotStorable, match=r'it has to be a str.*stream_token\(token or ""\)'):
+        await Message().stream_token(None)  # type: ignore[arg-type]
+    assert sink.done == []
+
+
+@pytest.mark.usefixtures("here")
 async def test_behind_a_token_that_was_refused_the_next_one_opens(sink: FakeSink) -> None:
     message = Message()
     with pytest.raises(NotStorable):

@@ -382,12 +382,13 @@ def check_types(owner: object, types: Types) -> None:
 
 def _text_size(text: str, what: str) -> int:
     """Return the bytes of ``text`` as JSON, without the quotes. Raises ``NotStorable``."""
+    advice = 'Stream text: stream_token(token or "") if the token may be None.'
     if not isinstance(text, str):
-        raise NotStorable(what, type(text), "it has to be a str")
+        raise NotStorable(what, type(text), "it has to be a str", advice=advice)
     try:
         return len(msgspec.json.encode(text)) - 2
     except UnicodeEncodeError as error:
-        raise NotStorable(what, str, str(error)) from error
+        raise NotStorable(what, str, str(error), advice="Stream text without it.") from error
 
 
 def encode_data(name: str, data: Any) -> bytes:
