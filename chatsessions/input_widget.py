@@ -323,6 +323,23 @@ def widgets_of(inputs: Iterable[InputWidget | Tab]) -> list[InputWidget]:
     return found
 
 
+def check_inputs(inputs: Iterable[InputWidget | Tab]) -> None:
+    """
+    Raise ``TypeError`` for what is no input, and for attributes of a wrong type.
+
+    With such inputs a client's settings could not be checked.
+    """
+    for one in inputs:
+        if isinstance(one, Tab):
+            check_inputs(one.inputs)
+        elif not isinstance(one, InputWidget):
+            raise TypeError(f"{one!r:.80} is no input: write Select(id=…, label=…) or the like.")
+        try:
+            msgspec.convert(msgspec.to_builtins(one), Input | Tab)
+        except (msgspec.ValidationError, TypeError) as error:
+            raise TypeError(f"The {type(one).__name__} {one.id!r:.80}: {error}.") from error
+
+
 def check_settings(
     inputs: Sequence[dict[str, Any]], data: dict[str, Any], values: dict[str, Any], *, n: int
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -612,3 +613,25 @@ async def test_what_an_application_does_to_a_payload_later_changes_no_offer(
     assert await client.run("ask") == "done"
     assert await client.run("action", {"id": "first", "name": "buy", "payload": {}}) == "done"
     assert found == [{"items": [1]}]
+
+
+async def test_an_id_may_be_a_uuid(worker: RunningWorker, chat: Chat) -> None:
+    """Such a button was never found again, and such a message not in the conversation."""
+    chosen: list[Any] = []
+    row = uuid4()
+
+    @chat.on_message
+    async def ask(message: Message) -> None:
+        button = Action("buy", id=row)  # type: ignore[arg-type]
+        await Message("Which?", id=row, actions=[button]).send()  # type: ignore[arg-type]
+
+    @chat.on_action("buy")
+    async def buy(action: Action) -> None:
+        chosen.append((action.id, action.message_id))
+        await action.remove()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "hello"}) == "done"
+    assert await client.run("action", {"id": str(row), "name": "buy"}) == "done"
+    assert chosen == [(str(row), str(row))]
+    assert buttons(client) == [[str(row)], []]

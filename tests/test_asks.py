@@ -179,6 +179,13 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+def test_questions_of_wrong_types() -> None:
+    with pytest.raises(TypeError, match=r"'name': 'go'} is none: write actions="):
+        AskActionMessage("?", actions=[{"name": "go"}])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="The author of AskUserMessage is a str, not NoneType"):
+        AskUserMessage("?", author=None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ANSWERS)
 async def test_an_answer_to_another_kind_of_question_is_refused(
     worker: RunningWorker, chat: Chat, kind: str

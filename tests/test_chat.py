@@ -291,6 +291,36 @@ def test_what_cannot_be_called_or_looked_into_is_refused(function: Any) -> None:
         Chat("test").on_message(function)
 
 
+async def yields(message: object) -> Any:
+    yield message
+
+
+def yields_in_a_thread(message: object) -> Any:
+    yield message
+
+
+@pytest.mark.parametrize("function", [yields, yields_in_a_thread])
+def test_a_generator_is_refused(function: Callable[..., Any]) -> None:
+    """Nobody would run it: the turn was done at once, without a word."""
+    chat = Chat("test")
+    for decorate in (chat.on_message, chat.on_event("vote"), chat.on_action("buy")):
+        with pytest.raises(ChatError, match="is a generator"):
+            decorate(function)
+    assert (chat.hooks, chat.events, chat.actions) == ({}, {}, {})
+
+
+@pytest.mark.parametrize(
+    "decorator", ["on_chat_start", "on_stop", "on_connect", "on_disconnect", "on_session_load"]
+)
+def test_a_hook_without_an_argument_leaves_defaults_alone(decorator: str) -> None:
+    chat = Chat("test")
+    getattr(chat, decorator)(lambda greeting="hello": greeting)
+    chat.on_session_unload(lambda *greetings: greetings)
+    [handler, unload] = chat.hooks.values()
+    assert handler(None) == "hello"
+    assert unload(None) == ()
+
+
 # Twice
 
 
@@ -400,6 +430,13 @@ def test_every_decorator_of_a_chat_is_there_for_modules(decorator: str) -> None:
     assert getattr(Chat, decorator).__doc__.strip().splitlines()[0] in of_module.__doc__
     assert of_module(a_message) is a_message
     assert find_chat(__name__).hooks[HOOKS[decorator]].function is a_message
+
+
+def test_a_decorator_of_a_module_without_its_name_is_refused() -> None:
+    """The function was no handler, and nobody said so."""
+    for decorator in (chatsessions.on_event, chatsessions.on_action, chatsessions.action_callback):
+        with pytest.raises(ChatError, match=r"write @chat\.on_"):
+            decorator(a_message)  # type: ignore[arg-type]
 
 
 def test_the_decorators_of_two_modules_are_apart(write_module: WriteModule) -> None:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.utils.functional import lazystr
 
 from chatsessions import Chat, ChatSettings, context, user_session
 from chatsessions.exceptions import FrameError
@@ -284,6 +285,44 @@ async def test_declared_anew(worker: RunningWorker, chat: Chat) -> None:
 def test_inputs_that_make_no_sense(make: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: Select(id="x", label="X", values=[1, 2]), "The Select 'x': Expected `str`"),
+        (lambda: Select(id="x", label="X", items={"One": 1}), "The Select 'x': Expected `str`"),
+        (lambda: TextInput(id="x", label=None), "The TextInput 'x': Expected `str`, got `null`"),
+        (lambda: TextInput(id="x", label=lazystr("X")), "The TextInput 'x': Encoding"),
+        (
+            lambda: Tab(id="t", label="T", inputs=[Tags(id="x", label="X", values=None)]),
+            "The Tags 'x': Expected `array`",
+        ),
+        (lambda: {"type": "switch", "id": "x"}, "is no input: write Select"),
+    ],
+)
+def test_inputs_of_wrong_types(make: Any, problem: str) -> None:
+    """The client's settings could not be checked: its connection failed, again and again."""
+    with pytest.raises(TypeError, match=problem):
+        ChatSettings([Switch(id="first", label="First"), make()])
+
+
+async def test_sessions_share_inputs_and_not_their_values(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    shared = ChatSettings([Tags(id="topics", label="Topics", initial=["a"])])
+    began: list[Any] = []
+
+    @chat.on_chat_start
+    async def start() -> None:
+        values = await shared.send()
+        began.append(list(user_session["chat_settings"]["topics"]))
+        values["topics"].append("b")
+        user_session["chat_settings"]["topics"].append("c")
+
+    for _ in range(2):
+        await arrive(worker, chat)
+    assert began == [["a"], ["a"]]
 
 
 def test_a_select_may_begin_with_nothing() -> None:

@@ -550,6 +550,17 @@ async def test_outside_of_a_session_nothing_is_sent_or_spawned() -> None:
         spawn(work())
 
 
+@pytest.mark.parametrize("nonsense", [id_of_context, asyncio.Event(), None])
+def test_what_cannot_be_spawned(nonsense: Any) -> None:
+    with pytest.raises(TypeError, match=r"as in spawn\(remind\(5\)\)"):
+        spawn(nonsense)
+
+
+def test_what_cannot_be_bound() -> None:
+    with pytest.raises(TypeError, match="takes a function, not 'called already'"):
+        bind_context("called already")  # type: ignore[arg-type]
+
+
 # spawn
 
 
@@ -579,6 +590,39 @@ async def test_a_spawned_task_outlives_its_turn_and_its_client(worker: Worker, c
     row = await ChatSession.objects.aget(pk=live.id)
     assert (row.worker_id, row.head) == (None, 2)
     assert await state_of(live) == {"worked": True}
+
+
+async def test_what_a_spawned_task_changes_inside_a_value_is_stored(
+    worker: Worker, chat: Chat
+) -> None:
+    """It was lost: nobody looked at values that the turn had read when the turn was over."""
+    steps = [asyncio.Event(), asyncio.Event()]
+
+    async def work(history: list[str]) -> None:
+        await steps[0].wait()
+        history.append("one")
+        await Message("one").send()
+        await steps[1].wait()
+        history.append("two")
+
+    @chat.on_event("start")
+    async def start() -> None:
+        spawn(work(user_session.setdefault("history", [])))
+
+    @chat.on_event("other")
+    async def other() -> None:
+        """Another turn, which begins and ends meanwhile."""
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    steps[0].set()
+    await until(lambda: client.texts == ["one"])
+    assert await state_of(client.live) == {"history": ["one"]}
+    assert await client.run("other") == "done"
+    client.leave()
+    steps[1].set()
+    await until(lambda: not worker.live)
+    assert await state_of(client.live) == {"history": ["one", "two"]}
 
 
 async def start_hanging(worker: Worker, chat: Chat) -> tuple[Client, asyncio.Task[None]]:

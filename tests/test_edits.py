@@ -102,6 +102,23 @@ async def test_files_stay_with_a_message_that_is_tried_again(echo: Chat) -> None
         assert (first.content, first.files) == ("look here", [file])
 
 
+async def test_files_stay_with_a_message_that_the_bot_has_changed(chat: Chat) -> None:
+    """The client sent again what the bot had said of the file, and was refused."""
+    chat.edits = True
+
+    @chat.on_message
+    async def redact(message: Message) -> None:
+        message.content = message.content.replace("secret", "***")
+        await message.update()
+
+    async with visit(chat) as tab:
+        file = await tab.upload("a.txt", "A")
+        await tab.wait_for_turn(await tab.send("my secret", files=[file]))
+        assert await tab.wait_for_turn(await tab.try_again()) == "done"
+        [message] = tab.messages
+        assert (message.content, [one["id"] for one in message.files]) == ("my ***", [file])
+
+
 async def test_what_runs_is_stopped(chat: Chat) -> None:
     chat.edits = True
     stops: list[str] = []

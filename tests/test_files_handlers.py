@@ -192,6 +192,13 @@ async def test_an_answer_has_files_of_this_session_and_of_the_kind_asked_for(
     assert given == [[good]]
 
 
+@pytest.mark.parametrize("accept", ["text/csv", {"text/csv": ".csv"}, [".csv", None], None])
+def test_a_list_of_types_is_asked_for(accept: Any) -> None:
+    """Nobody could answer a question for the types t, e, x and t."""
+    with pytest.raises(TypeError, match="write a list of types and endings"):
+        AskFileMessage("?", accept)
+
+
 # What the application saves
 
 

@@ -674,6 +674,26 @@ async def test_a_failing_hook_is_logged_and_the_session_goes_on(
     assert [data for event, data in client.events if event == "error"] == []
 
 
+async def test_an_error_that_cannot_say_what_it_is_ends_its_turn_too(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """Under DEBUG the turn ran for ever, and with it all that came after it."""
+    settings.DEBUG = True
+
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            return str(self.detail)  # type: ignore[attr-defined]
+
+    @chat.on_event("work")
+    async def work() -> None:
+        raise Wordless
+
+    client = await Client.open(worker, chat)
+    for _ in range(2):
+        assert await client.run("work") == "failed"
+    assert [data["detail"] for _, data in client.events] == ["Wordless", "Wordless"]
+
+
 @ways
 async def test_a_failing_start_is_told(
     worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture, way: Way

@@ -236,6 +236,43 @@ async def test_nothing_can_be_set_or_sent_when_a_session_is_unloaded(
     await until(lambda: len(told) == (2 if way == "async" else 1))
 
 
+@ways
+async def test_all_values_can_be_read_when_a_session_is_unloaded(
+    worker: Worker, chat: Chat, way: Way
+) -> None:
+    """Those that can be changed inside could not: they are watched for changes elsewhere."""
+    read: list[Any] = []
+
+    @chat.on_chat_start
+    async def start() -> None:
+        user_session["cart"] = ["a shoe"]
+
+    def unload() -> None:
+        read.append(dict(user_session))
+
+    async def unload_async() -> None:
+        unload()
+
+    @chat.session_lifespan
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        read.append(user_session["cart"])
+        with pytest.raises((OwnershipLost, SessionOver)):
+            user_session["cart"] = []
+
+    chat.on_session_unload(unload_async if way == "async" else unload)
+    client = await Client.open(worker, chat)
+    assert await client.outcome(0) == "done"
+    client.leave()
+    await until(lambda: len(read) == 2)
+    assert read == [{"cart": ["a shoe"]}, ["a shoe"]]
+    back = await Client.open(worker, chat, client.live.id, client.token)
+    await until(lambda: not back.live.is_busy)
+    back.live.end("app")
+    await until(lambda: len(read) == 4)
+    assert read[2:] == read[:2]
+
+
 async def test_what_it_has_left_open_ends_when_it_is_set_up(worker: Worker, chat: Chat) -> None:
     @chat.session_lifespan
     async def connecting() -> AsyncIterator[None]:

@@ -353,6 +353,27 @@ async def test_a_message_that_was_refused_is_not_sent(sink: FakeSink) -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"author": None}, "The author of Message is a str, not NoneType"),
+        ({"author": 5}, "The author of Message is a str, not int"),
+        ({"metadata": ["a"]}, "The metadata of Message is a dict or None, not list"),
+        ({"actions": ["buy"]}, "'buy' is none: write actions="),
+        ({"files": "a.pdf"}, "'a' is none. Save it first"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Message.send, lambda message: message.stream_token("a")])
+async def test_a_message_of_wrong_types_is_refused(
+    sink: FakeSink, wrong: dict[str, Any], problem: str, kind: Callable[[Message], Awaitable[Any]]
+) -> None:
+    """Readers of the log left it out: chat_context, threads, the admin and tests."""
+    with pytest.raises(TypeError, match=problem):
+        await kind(Message("hi", **wrong))
+    assert sink.done == []
+
+
+@pytest.mark.usefixtures("here")
 async def test_metadata_that_is_not_json_is_refused(sink: FakeSink) -> None:
     with pytest.raises(NotStorable, match="message"):
         await Message("hi", metadata={"a": object()}).send()
@@ -478,6 +499,14 @@ async def test_a_token_that_is_no_text_is_refused(sink: FakeSink) -> None:
         await message.stream_token("\ud800")
     assert sink.done == []
     assert message.content == ""
+
+
+@pytest.mark.usefixtures("here")
+async def test_a_token_that_is_none_is_refused_with_what_to_write(sink: FakeSink) -> None:
+    """As the last piece of a model's answer is."""
+    with pytest.raises(NotStorable, match=r'it has to be a str.*stream_token\(token or ""\)'):
+        await Message().stream_token(None)  # type: ignore[arg-type]
+    assert sink.done == []
 
 
 @pytest.mark.usefixtures("here")

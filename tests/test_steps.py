@@ -439,3 +439,39 @@ async def test_what_a_handler_has_made_of_an_open_step_is_told_as_far_as_it_can_
     [closed] = [data for name, data in client.events if name == "step_update"]
     assert closed["output"].startswith("?xxx")
     assert (closed["streaming"], "end" in closed) == (False, True)
+
+
+async def yields() -> Any:
+    yield 1
+
+
+def yields_in_a_thread() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [yields, yields_in_a_thread])
+def test_a_generator_is_no_step(function: Callable[..., Any]) -> None:
+    """Its step had ended before the generator began, and its address was the output."""
+    for decorate in (step, step(name="search")):
+        with pytest.raises(TypeError, match="is a generator"):
+            decorate(function)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"name": None}, "The name of Step is a str, not NoneType"),
+        ({"type": 5}, "The type of Step is a str, not int"),
+        ({"parent": 5}, "The parent of Step is the id of a step, or None, not int"),
+        ({"error": ValueError("x")}, "The error of Step is a str or None, not ValueError"),
+        ({"metadata": ["a"]}, "The metadata of Step is a dict or None, not list"),
+    ],
+)
+async def test_a_step_of_wrong_types(
+    worker: Worker, chat: Chat, wrong: dict[str, Any], problem: str
+) -> None:
+    async def handler() -> None:
+        with pytest.raises(TypeError, match=problem):
+            await Step(**{"name": "search"} | wrong).send()
+
+    assert (await run(worker, chat, handler)).events == []

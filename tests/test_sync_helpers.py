@@ -442,6 +442,11 @@ def test_make_async_of_an_async_function() -> None:
         make_async(asyncio.sleep)
 
 
+def test_make_async_of_what_cannot_be_called() -> None:
+    with pytest.raises(TypeError, match="takes a function, not 'called already'"):
+        make_async("called already")  # type: ignore[arg-type]
+
+
 async def test_many_at_once_do_not_wait_for_one_another(worker: Worker, chat: Chat) -> None:
     barrier = threading.Barrier(3, timeout=10)
     await asyncio.gather(*(make_async(barrier.wait)() for _ in range(3)))

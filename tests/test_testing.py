@@ -552,6 +552,28 @@ async def test_a_streamed_message_is_received_whole(chat_communicator: Any) -> N
         await client.receive_nothing()
 
 
+@chat.on_event("beside")
+async def beside() -> None:
+    note = await Message("note").send()
+    story = Message()
+    await story.stream_token("story")
+    note.content = "noted"
+    await note.update()
+    await story.update()
+
+
+async def test_the_end_of_a_stream_passes_over_nothing(chat_communicator: Any) -> None:
+    """An update that came between counted as received with the stream."""
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("beside")
+        await client.wait_for_turn()
+        said = [(await client.receive_message()).content for _ in range(3)]
+        assert said == ["Welcome", "note", "story"]
+        update = await client.receive_event("message_update")
+        assert update.data["content"] == "noted"
+        await client.receive_nothing()
+
+
 async def test_a_stream_that_is_removed_is_received_as_far_as_it_went(
     chat_communicator: Any,
 ) -> None:

@@ -12,12 +12,15 @@ import pytest
 from chatsessions import Chat, Message, Step, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import StorageError, TooLarge
+from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator
+from chatsessions.workers.calls import RemoteBlock
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client
+from .test_remote import two_workers
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -93,6 +96,101 @@ async def test_a_stream_whose_end_was_refused_can_go_on(
     ]
     tokens = [frame for frame in client.frames if isinstance(frame, frames.Token)]
     assert [(token.index, token.text) for token in tokens] == [(0, "a"), (1, "b")]
+
+
+def set_path(message: Message) -> None:
+    message.files = ["report.pdf"]  # type: ignore[list-item]
+
+
+def set_dict(message: Message) -> None:
+    message.actions = [{"name": "buy"}]  # type: ignore[list-item]
+
+
+def set_text(message: Message) -> None:
+    message.created_at = "2026-05-01"  # type: ignore[assignment]
+
+
+def set_nobody(message: Message) -> None:
+    message.author = None  # type: ignore[assignment]
+
+
+def set_object(message: Message) -> None:
+    message.author = object()  # type: ignore[assignment]
+
+
+mistakes = pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (set_path, "'report.pdf' is none. Save it first"),
+        (set_dict, "{'name': 'buy'} is none: write actions="),
+        (set_text, "The created_at of Message is a datetime, not str"),
+        (set_nobody, "The author of Message is a str, not NoneType"),
+        (set_object, "The author of Message is a str, not object"),
+    ],
+)
+
+
+@mistakes
+async def test_a_turn_ends_whatever_its_handler_has_made_of_an_open_stream(
+    chat: Chat,
+    worker: Worker,
+    spoil: Callable[[Message], None],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The turn ran for ever, and with it all that came after it."""
+
+    @chat.on_message
+    async def handle() -> None:
+        message = Message(format="markdown")
+        await message.stream_token("abc")
+        spoil(message)
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    for _ in range(2):
+        assert await client.run("message", {"content": "begin"}) == "failed"
+    assert told in caplog.text
+    [(_, opening), (name, update), (error, _), *_] = client.events
+    assert (name, error) == ("message_update", "error")
+    assert update == opening | {"content": "abc", "streaming": False}
+
+
+async def test_a_turn_ends_whatever_its_handler_has_made_of_a_step(
+    chat: Chat, worker: Worker
+) -> None:
+    @chat.on_message
+    async def handle() -> None:
+        step = await Step("search", input="rain").send()
+        await step.stream_token("abc")
+        step.parent = object()  # type: ignore[assignment]
+        step.error = "Not found."
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "failed"
+    [(_, opening), (name, update), (error, _)] = client.events
+    assert (name, error) == ("step_update", "error")
+    assert (update["input"], update["output"], update["error"]) == ("rain", "abc", "Not found.")
+    assert (update["id"], update["streaming"], "end" in update) == (opening["id"], False, True)
+
+
+async def test_a_block_elsewhere_ends_whatever_it_has_made_of_an_open_stream(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await Client.open(first, chat)
+        await client.live.sink.flush()
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
+            message = Message()
+            await message.stream_token("abc")
+            set_path(message)
+        with pytest.raises(TypeError, match="Save it first"):
+            await block.close()
+        [(_, opening), (name, update)] = client.events
+        assert (name, update) == (
+            "message_update",
+            opening | {"content": "abc", "streaming": False},
+        )
+        client.leave()
 
 
 async def test_a_stream_whose_removal_was_refused_ends_with_its_turn(

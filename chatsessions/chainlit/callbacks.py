@@ -150,12 +150,12 @@ def _take(
 def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
     """Return a handler that calls the function that is the hook's when the handler runs."""
 
-    async def run(argument: Any = None) -> None:
-        given = argument if convert is None else convert(argument)
-        if isawaitable(given):
-            given = await given
-        async with running(chat, hook, given):
-            await call(functions_of(chat)[hook], given)
+    async def run(*given: Any) -> None:
+        if convert is not None and given:
+            converted = convert(*given)
+            given = (await converted if isawaitable(converted) else converted,)
+        async with running(chat, hook, *given):
+            await call(functions_of(chat)[hook], *given)
 
     return run
 

@@ -165,8 +165,9 @@ class BaseChainlitEmitter:
 
     def set_chat_settings(self, settings: dict[str, Any]) -> None:
         """Set the settings in memory; ``ChatSettings.send()`` also stores and shows them."""
+        given = dict(settings)  # it may be the session's own dict
         self.session.chat_settings.clear()
-        self.session.chat_settings.update(settings)
+        self.session.chat_settings.update(given)
 
     async def send_window_message(self, data: Any) -> None:
         """Send ``data`` to the window around the page."""

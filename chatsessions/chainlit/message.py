@@ -342,12 +342,17 @@ class AskMessageBase(MessageBase):
         self.wait_for_answer = True
         # Ask in the turn's own task, so that the core knows that the handler waits.
         task = asyncio.current_task()
-        self._asking = asyncio.get_running_loop().create_future()
-        self._asking.add_done_callback(lambda _: task and task.cancel("taken back"))
+        asking = self._asking = asyncio.get_running_loop().create_future()
+
+        def take_back(_: object) -> None:
+            if task is not None and self._asking is asking:  # else the answer has come meanwhile
+                task.cancel("taken back")
+
+        asking.add_done_callback(take_back)
         try:
             return await question.send()
         except asyncio.CancelledError:
-            if not self._asking.done() or task is None or task.uncancel() > 0:
+            if not asking.done() or task is None or task.uncancel() > 0:
                 raise
             return None
         finally:

@@ -49,7 +49,7 @@ class Run(Step):
 
 
 @asynccontextmanager
-async def running(chat: chatsessions.Chat, hook: str, given: Any) -> AsyncIterator[None]:
+async def running(chat: chatsessions.Chat, hook: str, given: Any = None) -> AsyncIterator[None]:
     """
     Frame the call of a handler's function, after setting lost values again.
 

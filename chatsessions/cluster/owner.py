@@ -146,7 +146,7 @@ class ForeignStream(Streaming):
         self._text_key = "output" if is_step(event) else "content"
         self.id = event["id"]
         self.content = event[self._text_key]
-        self._event = event
+        self._event = self.opened = event
         self._streaming = True
 
     def take_off(self, action: str) -> None:

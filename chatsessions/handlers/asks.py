@@ -10,13 +10,13 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.files.storage import ChatFile
-from chatsessions.input_widget import InputWidget, Tab, widgets_of
+from chatsessions.input_widget import InputWidget, Tab, check_inputs, widgets_of
 from chatsessions.storage.conversation import TEXT, Format
 
 from .bridge import also_sync
 from .context import current, owner_loop
-from .emitter import as_text
-from .messages import DEFAULT_AUTHOR, USER_AUTHOR, Action, default_format, format_of
+from .emitter import as_text, check_types
+from .messages import DEFAULT_AUTHOR, USER_AUTHOR, Action, check_actions, default_format, format_of
 from .sync import waits_in_sync
 
 #: How many seconds a user has to answer, by default; the same as Chainlit's.
@@ -51,6 +51,7 @@ class _Question:
         self.content = as_text(content)
         self.format = format_of(content, format)
         self.author = author
+        check_types(self, {"author": (str, "a str")})
         self.timeout = timeout
         self.raise_on_timeout = raise_on_timeout
 
@@ -101,6 +102,7 @@ class AskActionMessage(_Question):
         if not actions:
             raise ValueError("AskActionMessage needs at least one action to choose from.")
         self.actions = list(actions)
+        check_actions(self.actions)
 
     @waits_in_sync
     async def send(self) -> dict[str, Any] | None:
@@ -138,7 +140,14 @@ class AskFileMessage(_Question):
         super().__init__(content, **options)
         if max_files < 1 or max_size_mb <= 0:
             raise ValueError("max_files is at least 1, and max_size_mb above 0.")
-        self.accept = dict(accept) if isinstance(accept, dict) else list(accept)
+        try:
+            # Not a str, which is a sequence as well.
+            self.accept = msgspec.convert(accept, dict[str, list[str]] | list[str])
+        except msgspec.ValidationError as error:
+            raise TypeError(
+                f"accept={accept!r:.80}: write a list of types and endings, such as ['text/csv', "
+                f"'.csv'], or a dict of types with lists of endings. {error}"
+            ) from error
         self.max_files = max_files
         self.max_size_mb = max_size_mb
 
@@ -166,11 +175,13 @@ class ChatSettings:
 
     The page shows a form with ``inputs``. The user's changes are checked against them, stored with
     the session and passed to ``on_settings_update``. Handlers read the settings as
-    ``user_session.get("chat_settings")``. A ``Tab`` among the inputs groups some of them.
+    ``user_session.get("chat_settings")``. A ``Tab`` among the inputs groups some of them. Raises
+    ``TypeError`` for inputs with attributes of a wrong type, ``ValueError`` for two with one id.
     """
 
     def __init__(self, inputs: Sequence[InputWidget | Tab]) -> None:
         self.inputs = list(inputs)
+        check_inputs(self.inputs)
         ids = [widget.id for widget in widgets_of(self.inputs)]
         for double in {key for key in ids if ids.count(key) > 1}:
             raise ValueError(f"Two inputs have the id {double!r}.")
@@ -182,7 +193,8 @@ class ChatSettings:
 
         They replace inputs that were declared before. Raises what ``context.emitter.emit`` raises.
         """
-        values = {widget.id: widget.initial for widget in widgets_of(self.inputs)}
-        inputs = msgspec.to_builtins(self.inputs)
+        initial = {widget.id: widget.initial for widget in widgets_of(self.inputs)}
+        # Copies: all sessions may share the inputs, and their values may be changed inside.
+        inputs, values = msgspec.to_builtins((self.inputs, initial))
         await current("ChatSettings.send").emitter.declare_settings(inputs, values)
         return values

@@ -128,6 +128,15 @@ class _Calls(Struct):
 _calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=None)
 
 
+def _references(call: tuple[object, str, int]) -> int:
+    """Return how many references there are to the first object of ``call``."""
+    return sys.getrefcount(call[0])
+
+
+#: The result for an object that nothing else refers to. It differs between versions of Python.
+_ALONE = _references((object(), "", 0))
+
+
 @contextmanager
 def no_await_forgotten() -> Iterator[None]:
     """
@@ -142,9 +151,9 @@ def no_await_forgotten() -> Iterator[None]:
     finally:
         calls.is_over = True
     forgotten = []
-    for work, file, line in calls.made:
-        # Three references: the list, this variable and the argument. A task would be a fourth.
-        if getcoroutinestate(work) == CORO_CREATED and sys.getrefcount(work) <= 3:
+    for call in calls.made:
+        if getcoroutinestate(call[0]) == CORO_CREATED and _references(call) <= _ALONE:
+            work, file, line = call
             work.close()
             name = getattr(work, "__qualname__", repr(work))
             forgotten.append(f"{name}() in {file}, line {line}")

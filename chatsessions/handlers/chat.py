@@ -74,6 +74,12 @@ NAMED_HOOKS = {
 }
 
 
+#: Hooks whose handlers get no argument.
+WITHOUT_ARGUMENT = frozenset(
+    {"chat_start", "stop", "connect", "disconnect", "session_load", "session_unload"}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """A function of the application, and how it is called."""
@@ -378,7 +384,14 @@ class Chat:
                 f"{self!r} has a handler for {name!r} already: {_describe(known.function)}. "
                 f"{_describe(function)} would replace it; remove one of the two."
             )
-        handlers[name] = _handler(function)
+        is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        if is_generator and handlers is not self._choices and name != "session_lifespan":
+            raise ChatError(
+                f"{_describe(function)} is a generator, and nobody would run it: send what it "
+                "yields, for instance with Message.stream_token()."
+            )
+        gets_argument = handlers is not self.hooks or name not in WITHOUT_ARGUMENT
+        handlers[name] = _handler(function, gets_argument=gets_argument)
         return function
 
 
@@ -484,7 +497,12 @@ def _import_module(name: str) -> ModuleType | None:
         raise
 
 
-def _handler(function: Callable[..., Any]) -> Handler:
+def _handler(function: Callable[..., Any], *, gets_argument: bool = True) -> Handler:
+    """
+    Return the handler of a function. Raises ``ChatError`` if it cannot be one.
+
+    Unless it ``gets_argument``, parameters with a default keep it.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -508,7 +526,7 @@ def _handler(function: Callable[..., Any]) -> Handler:
     takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     return Handler(
         function=function,
-        takes_argument=bool(by_position) or takes_any,
+        takes_argument=bool(required) or (gets_argument and (bool(by_position) or takes_any)),
         is_async=iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__),
     )
 
@@ -576,16 +594,16 @@ def on_event(name: str) -> Callable[[OnData], OnData]:
 
     For the Chat of the module. Raises ``ChatError``.
     """
-    return lambda function: module_chat(_caller()).on_event(name)(function)
+    return module_chat(_caller()).on_event(name)
 
 
 def on_action(name: str) -> Callable[[OnAction], OnAction]:
     """
     Register the handler of chosen actions ``name``; its argument is an ``Action``.
 
-    For the Chat of the module.
+    For the Chat of the module. Raises ``ChatError``.
     """
-    return lambda function: module_chat(_caller()).on_action(name)(function)
+    return module_chat(_caller()).on_action(name)
 
 
 #: Chainlit's name.

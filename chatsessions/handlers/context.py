@@ -201,8 +201,14 @@ def bind_context(function: Callable[P, R]) -> Callable[P, R]:
     Return ``function`` bound to the current context, wherever it is called.
 
     It is for ``loop.run_in_executor``, threads and callbacks of libraries, which do not carry a
-    context: ``executor.submit(bind_context(work), 1)``. Raises ``ContextNotFound``.
+    context: ``executor.submit(bind_context(work), 1)``. Raises ``ContextNotFound``, and
+    ``TypeError`` for an object that cannot be called.
     """
+    if not callable(function):
+        raise TypeError(
+            f"bind_context() takes a function, not {function!r:.80}: bind_context(work)(1) calls "
+            "work(1)."
+        )
     bound = current("bind_context")
     if iscoroutinefunction(function):
 
@@ -227,8 +233,14 @@ def spawn(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyn
 
     While the task runs, the session stays with this worker, also after the turn and without a
     client. An exception is logged. The task is cancelled when its turn is stopped, when the session
-    ends and when the server shuts down. Raises ``ContextNotFound``.
+    ends and when the server shuts down. Raises ``ContextNotFound``, and ``TypeError`` for an object
+    that is not a coroutine.
     """
+    if not asyncio.iscoroutine(coroutine):
+        raise TypeError(
+            "spawn() takes the coroutine that a call of an 'async def' returns, as in "
+            f"spawn(remind(5)), not {coroutine!r:.80}."
+        )
     try:
         return current("spawn").spawn(coroutine, name)
     except BaseException:

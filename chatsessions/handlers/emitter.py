@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
@@ -23,6 +23,9 @@ from chatsessions.protocol import frames
 from .bridge import also_sync, in_loop
 
 T = TypeVar("T")
+
+#: Types by the attributes that have them, each with words for an error.
+Types = Mapping[str, tuple[type | tuple[type, ...], str]]
 
 #: What to send instead of data that JSON cannot represent.
 _ADVICE = (
@@ -61,6 +64,8 @@ class Streaming(ABC):
     overhead = 0
 
     id: str
+    #: The event that has opened its stream.
+    opened: dict[str, Any]
     #: Bytes of the text so far, as JSON, while it streams.
     size = 0
     _parts: list[str]
@@ -81,8 +86,9 @@ class Streaming(ABC):
     def as_event(self) -> dict[str, Any]:
         """Return the message or step as it goes over the wire."""
 
-    def begin_stream(self) -> None:
-        """Mark the stream as open; its opening event is in the log."""
+    def begin_stream(self, event: dict[str, Any]) -> None:
+        """Mark the stream as open; ``event``, which opens it, is in the log."""
+        self.opened = event
         self._streaming = True
 
     def add_content(self, text: str) -> None:
@@ -256,7 +262,7 @@ class Emitter:
             closes.end_stream()
             sink.close_stream(closes.id)
         if opens is not None:
-            opens.begin_stream()
+            opens.begin_stream(data)
             sink.open_stream(opens, self._turn)
         return seq
 
@@ -361,14 +367,28 @@ def as_text(content: object) -> str:
     return str(content)
 
 
+def check_types(owner: object, types: Types) -> None:
+    """
+    Raise ``TypeError`` for an attribute of another type than ``types`` says.
+
+    JSON may have its value, but readers of the log would not understand the event.
+    """
+    for name, (known, words) in types.items():
+        value = getattr(owner, name)
+        if not isinstance(value, known):
+            kind, found = type(owner).__name__, type(value).__name__
+            raise TypeError(f"The {name} of {kind} is {words}, not {found}.")
+
+
 def _text_size(text: str, what: str) -> int:
     """Return the bytes of ``text`` as JSON, without the quotes. Raises ``NotStorable``."""
+    advice = 'Stream text: stream_token(token or "") if the token may be None.'
     if not isinstance(text, str):
-        raise NotStorable(what, type(text), "it has to be a str")
+        raise NotStorable(what, type(text), "it has to be a str", advice=advice)
     try:
         return len(msgspec.json.encode(text)) - 2
     except UnicodeEncodeError as error:
-        raise NotStorable(what, str, str(error)) from error
+        raise NotStorable(what, str, str(error), advice="Stream text without it.") from error
 
 
 def encode_data(name: str, data: Any) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from types import NoneType
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID, uuid4
 
@@ -25,13 +26,19 @@ from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_to_be_awaited
 from .context import Context, current, find_context, owner_loop
-from .emitter import Streaming, as_text
+from .emitter import Streaming, Types, as_text, check_types
 
 R = TypeVar("R")
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
 TYPES = (USER, ASSISTANT, SYSTEM)
+_ATTRIBUTES: Types = {
+    "id": (str, "a str"),
+    "author": (str, "a str"),
+    "created_at": (datetime, "a datetime"),
+    "metadata": ((dict, NoneType), "a dict or None"),
+}
 
 
 def checked_format(given: Format) -> Format:
@@ -86,7 +93,7 @@ class Action:
                 f"An action's payload is a dict, not {type(payload).__name__}: "
                 f"write payload={{'value': {payload!r}}}."
             )
-        self.id = id or str(uuid4())
+        self.id = str(id or uuid4())
         self.name = name
         self.payload = payload or {}
         self.label = label
@@ -149,6 +156,16 @@ class Action:
         return f"<Action {self.name} {self.id}>"
 
 
+def check_actions(actions: list[Action]) -> None:
+    """Raise ``TypeError`` unless all are actions."""
+    for action in actions:
+        if not isinstance(action, Action):
+            raise TypeError(
+                f"The actions of a message are a list of Action, and {action!r:.80} is none: write "
+                'actions=[Action("name", label="Text on the button")].'
+            )
+
+
 @serializable(name="chatsessions.Feedback")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
@@ -193,7 +210,7 @@ class Message(Streaming):
     ) -> None:
         if type not in TYPES:
             raise ValueError(f"type is {type!r}; there are: {', '.join(TYPES)}.")
-        self.id = id or str(uuid4())
+        self.id = str(id or uuid4())
         self._parts = [content if isinstance(content, str) else as_text(content)]
         self.author = author
         self.type = type
@@ -245,13 +262,13 @@ class Message(Streaming):
         Send the message; if it streams, send the whole text and close its stream.
 
         When this returns, the message is an entry of the log. The client gets it when the entry is
-        stored. Raises what ``context.emitter.emit`` raises, and ``ValueError`` for a file of
-        another session, which the client could not fetch.
+        stored. Raises what ``context.emitter.emit`` raises, ``TypeError`` for an attribute of a
+        wrong type, and ``ValueError`` for a file of another session, which the client could not
+        fetch.
         """
         here = current("Message.send")
         if self._sent_in == here.session.id:
             return await self.update()
-        self._check_files(here.session.id)
         await self._emit(here, "message", here.emitter.append)
         return self
 
@@ -266,9 +283,11 @@ class Message(Streaming):
         """
         self._format = self.format  # fixed now: the stream may be closed where no chat is current
         if self.actions:
+            check_actions(self.actions)
             self._leave_out(here.emitter.withdrawn(self.id))
         is_new = name == "message"
         event = self.as_event() | {"streaming": opens}
+        self._check_files(here.session.id)
         if is_new:
             event.pop("n", None)
         offers = None
@@ -326,7 +345,6 @@ class Message(Streaming):
         here = current("Message.update")
         if self._sent_in != here.session.id:
             return await self.send()
-        self._check_files(here.session.id)
         if self.event is not None and self.actions:
             raise ValueError(
                 "Buttons cannot be put under what the user has sent: send them with a message of "
@@ -401,7 +419,19 @@ class Message(Streaming):
                 )
 
     def as_event(self) -> dict[str, Any]:
-        """Return the message as it goes over the wire."""
+        """
+        Return the message as it goes over the wire.
+
+        Raises ``TypeError`` for an attribute of a wrong type.
+        """
+        check_types(self, _ATTRIBUTES)
+        check_actions(self.actions)
+        for file in self.files:
+            if not isinstance(file, ChatFile):
+                raise TypeError(
+                    f"The files of a message are a list of ChatFile, and {file!r:.80} is none. "
+                    "Save it first: file = await context.session.save_file(name, path=…)."
+                )
         created_at = self.created_at
         event: dict[str, Any] = {
             "id": self.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -126,7 +127,9 @@ def error_text(session: Session, error: BaseException, otherwise: Promise) -> st
     It is ``otherwise`` in the session's language; under ``DEBUG`` it is the error's own text.
     """
     if settings.DEBUG:
-        told = f"{type(error).__name__}: {error}"
+        told = type(error).__name__
+        with suppress(Exception):  # the application's __str__() can raise anything
+            told = f"{told}: {error}"
     else:
         with in_language_of(session):
             told = str(otherwise)

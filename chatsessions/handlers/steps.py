@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID, uuid4
 
@@ -24,7 +24,7 @@ from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_loop
 from .context import Context, current, find_context, owner_loop
-from .emitter import Streaming, as_text
+from .emitter import Streaming, Types, as_text, check_types
 from .messages import checked_format
 from .session import error_text, printable
 from .sync import run_sync
@@ -36,6 +36,15 @@ R = TypeVar("R")
 FAILED = gettext_lazy("This step has failed.")
 #: The ``error`` of a step that was stopped, or cut short.
 CUT = gettext_lazy("This step was not finished.")
+
+_ATTRIBUTES: Types = {
+    "id": (str, "a str"),
+    "name": (str, "a str"),
+    "type": (str, "a str"),
+    "parent": ((str, NoneType), "the id of a step, or None"),
+    "error": ((str, NoneType), "a str or None"),
+    "metadata": ((dict, NoneType), "a dict or None"),
+}
 
 _current: ContextVar[Step | None] = ContextVar("chatsessions_step", default=None)
 
@@ -79,7 +88,7 @@ class Step(Streaming):
         metadata: dict[str, Any] | None = None,
         id: str | None = None,  # noqa: A002  # the wire's name
     ) -> None:
-        self.id = id or str(uuid4())
+        self.id = str(id or uuid4())
         self.content = output
         self.name = name
         self.type = type
@@ -277,8 +286,8 @@ class Step(Streaming):
     def _mark_sent(self, session_id: UUID) -> None:
         self._sent_in = session_id
 
-    def begin_stream(self) -> None:
-        super().begin_stream()
+    def begin_stream(self, event: dict[str, Any]) -> None:
+        super().begin_stream(event)
         self.size = len(msgspec.json.encode(self.output))
         self.overhead = len(msgspec.json.encode([self.name, self._input, self.metadata]))
 
@@ -290,7 +299,12 @@ class Step(Streaming):
                 self.error = self.error or str(CUT)
 
     def as_event(self) -> dict[str, Any]:
-        """Return the step as it goes over the wire."""
+        """
+        Return the step as it goes over the wire.
+
+        Raises ``TypeError`` for an attribute of a wrong type.
+        """
+        check_types(self, _ATTRIBUTES)
         event: dict[str, Any] = {
             "id": self.id,
             "name": self.name,
@@ -376,7 +390,8 @@ def step(
     The step's ``name`` is the function's unless another is given. Its input is the arguments,
     unless ``show_input`` is false. Its output is what the function returns, unless the function
     has set one; ``format`` is the format of the output. Both are cut to fit into an event. The
-    function may be ``async def`` or ``def``. Outside of sessions it runs without a step.
+    function may be ``async def`` or ``def``. Outside of sessions it runs without a step. Raises
+    ``TypeError`` for a generator, which runs after its call has returned.
     """
     if function is None:
         return partial(
@@ -388,6 +403,11 @@ def step(
 def _decorated(
     function: Callable[P, R], *, name: str, type_: str, show_input: bool, format_: Format
 ) -> Callable[P, R]:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{function!r} is a generator, which runs after its call has returned: write "
+            "'async with Step(…) as step:' in it, and step.stream_token()."
+        )
     signature = inspect.signature(function)
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step | None:

@@ -138,8 +138,14 @@ def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
     ``answer = await make_async(client.ask)(text)``. The function may use the ORM. Its thread cannot
     be killed: when the turn is stopped, the handler no longer waits, and what the function sends or
-    sets after that is refused. Raises ``TypeError`` for a function that is async already.
+    sets after that is refused. Raises ``TypeError`` for a function that is async already, and for
+    an object that cannot be called.
     """
+    if not callable(function):
+        raise TypeError(
+            f"make_async() takes a function, not {function!r:.80}: "
+            "await make_async(work)(1) calls work(1)."
+        )
     if iscoroutinefunction(function):
         raise TypeError(f"{function!r} is async already: await it.")
 

@@ -215,6 +215,26 @@ class UserSession(MutableMapping[str, Any]):
 
     # For the owner
 
+    def for_reading(self) -> UserSession:
+        """
+        Return the values for code that can change nothing any more.
+
+        It can read all of them: their keys count as touched, so that no value has to be watched.
+        """
+        found = UserSession(
+            self._session,
+            self.encoded(),
+            max_bytes=self._max_bytes,
+            before_change=self._before_change,
+            after_change=self._after_change,
+            keep=self._keep,
+        )
+        with self._lock:
+            found._values = dict(self._values)
+        found.touched.update(found._encoded)
+        found.local = self.local
+        return found
+
     def check(self) -> None:
         """Raise the error if a changed value cannot be stored. The value stays as it is."""
         error = self.look(drop=False)

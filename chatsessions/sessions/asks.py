@@ -109,8 +109,9 @@ class SettingsForm:
         self._log.say("settings", values, turn=turn)
         self._inputs = msgspec.to_builtins(inputs)
         self._session.chat_settings.clear()
-        self._session.chat_settings.update(values)
-        # A copy, as the application may change lists among the values before they are stored.
+        # Copies: the application may change lists among the values, before they are stored and in
+        # inputs that all sessions share.
+        self._session.chat_settings.update(msgspec.to_builtins(values))
         self._log.set(inputs=self._inputs, chat_settings=msgspec.to_builtins(values))
 
     def update(self, n: int, data: dict[str, Any]) -> None:

@@ -197,7 +197,10 @@ class SessionLifecycle(ChangeSource):
             idle=self._idle,
         )
         self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
+            f"Session {row.pk}, {chat.name}",
+            session,
+            done=self._task_done,
+            turn_done=self._spawned_done,
         )
         self.values = SessionValues(
             session,
@@ -554,6 +557,12 @@ class SessionLifecycle(ChangeSource):
         """Close the streams that ``turn`` left open; the last of its tasks has ended."""
         if not self.closed and not self.turns.is_running(turn):
             self.sink.close_streams(turn)
+
+    def _task_done(self) -> None:
+        """Look for changes of the values that tasks have used; the last task has ended."""
+        if self.user_session.touched and not self.tasks and not self.closed:
+            self.values.used()
+        self._idle()
 
     async def _may_save_files(self) -> None:
         self.log.check(current_turn())

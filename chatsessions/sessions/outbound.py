@@ -13,9 +13,9 @@ import msgspec
 from django.utils.translation import gettext_lazy
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import StorageError
 from chatsessions.handlers.emitter import Sink, Streaming, Turn, encode_data
 from chatsessions.handlers.session import Session, in_language_of, printable
+from chatsessions.handlers.steps import ended
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
 from chatsessions.storage.database import Executors
@@ -285,7 +285,7 @@ class SessionSink(Sink):
         """Return True if ``turn`` has streams that are not closed."""
         return any(found.turn is turn for found in self._open.values())
 
-    def close_streams(self, turn: Turn) -> StorageError | None:
+    def close_streams(self, turn: Turn) -> Exception | None:
         """
         Close the streams that ``turn``, which has ended, has left open.
 
@@ -299,14 +299,10 @@ class SessionSink(Sink):
             with in_language_of(self._session):
                 stream.end_stream(cut=turn.stopped)
             self.close_stream(stream.id)
-            try:
-                event = stream.as_event()
-                self._log.say(stream.update_name, event, turn=turn.n)
-                self._offers.offer(stream.id, event.get("actions", []))
-            except StorageError as refused:
-                error = refused
-                self._offers.offer(stream.id, [])
-                self._log.say(stream.update_name, salvaged(stream.as_event()), turn=turn.n)
+            raw, actions, refused = sendable(stream, is_open=False)
+            error = refused or error
+            self._log.append(stream.update_name, raw, turn=turn.n)
+            self._offers.offer(stream.id, actions)
         return error
 
     # Inside
@@ -341,12 +337,13 @@ class SessionSink(Sink):
     def _checkpoint(self) -> None:
         """Store the text of open streams with the next commit, for the next owner."""
         self._checkpointed = self.loop.time()
-        self._log.set(streams=[_storable(found.stream) for found in self._open.values()])
+        streams = [sendable(found.stream, is_open=True)[0] for found in self._open.values()]
+        self._log.set(streams=[msgspec.Raw(raw) for raw in streams])
         self._log.note()
 
 
-#: Keys of a streamed message or step that can always be sent, whatever a handler has set.
-_SAFE_KEYS = ("id", "created_at", "streaming", "files", "parent", "start", "end")
+#: Keys of the opening event that the event of a spoiled stream still has.
+_SAFE_KEYS = ("id", "type", "format", "created_at", "streaming", "files", "parent", "start")
 #: The keys of its texts. Each text is cut to MAX_EVENT_BYTES characters divided by this number; a
 #: character takes up to six bytes.
 _TEXT_SHARES = {
@@ -356,27 +353,40 @@ _TEXT_SHARES = {
     "error": 100,
     "author": 100,
     "name": 100,
-    "type": 100,
 }
 
 
-def _storable(stream: Streaming) -> msgspec.Raw:
-    """Return the event of an open stream as JSON, or the parts of it that can be stored."""
-    event = stream.as_event()
+def sendable(
+    stream: Streaming, *, is_open: bool
+) -> tuple[bytes, list[dict[str, Any]], Exception | None]:
+    """
+    Return the event of a stream as JSON, and its actions.
+
+    If the application has made it unsendable, return the parts of it that can be sent, no actions,
+    and the error.
+    """
     try:
-        return msgspec.Raw(encode_data(stream.update_name, event))
-    except StorageError:
-        return msgspec.Raw(encode_data(stream.update_name, salvaged(event)))
+        event = stream.as_event()
+        return encode_data(stream.update_name, event), event.get("actions", []), None
+    except Exception as error:  # its attributes may have any values
+        event = _salvaged(stream)
+        if not is_open:
+            _, event = ended(event, cut=False)
+        return encode_data(stream.update_name, event), [], error
 
 
-def salvaged(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a streamed message or step that can be sent, if all of it cannot."""
-    limit = settings.MAX_EVENT_BYTES
-    return {key: event[key] for key in _SAFE_KEYS if key in event} | {
-        key: printable(event[key])[: limit // share]
-        for key, share in _TEXT_SHARES.items()
-        if key in event
-    }
+def _salvaged(stream: Streaming) -> dict[str, Any]:
+    """Return the event that has opened a stream, with the present texts, cut to fit."""
+    limit, opened = settings.MAX_EVENT_BYTES, stream.opened
+    event = {key: opened[key] for key in _SAFE_KEYS if key in opened}
+    for key, share in _TEXT_SHARES.items():
+        is_output = key in ("content", "output")
+        text = stream.content if is_output else getattr(stream, key, None)
+        if not isinstance(text, str):
+            text = opened.get(key)
+        if isinstance(text, str) and (key in opened or not is_output):
+            event[key] = printable(text)[: limit // share]
+    return event
 
 
 #: The error text that a client gets when a block has left a message unfinished.

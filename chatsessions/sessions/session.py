@@ -286,7 +286,8 @@ class LiveSession(SessionLifecycle):
         if self.closed:
             return None
         if self.user_session.touched or self.user_session.changed:
-            self.values.look_between(is_used=self.turns.has_other(None) or self.holders > 0)
+            is_used = self.turns.has_other(None) or self.holders > 0 or len(self.tasks) > 0
+            self.values.look_between(is_used=is_used)
         if self.conversation.is_changed:
             self.conversation.collect()
         if self.can_release:

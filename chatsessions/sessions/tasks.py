@@ -188,7 +188,10 @@ class Lifespan:
 
     async def _tear_down(self, generator: AsyncGenerator[Any, None] | None) -> None:
         translation.activate(supported_language(self._session.language))
-        with use_context(self._context(None)):
+        context = self._context(None)
+        # This worker no longer owns the session, and its values can only be read.
+        context.user_session = context.user_session.for_reading()
+        with use_context(context):
             if "session_unload" in self._chat.hooks:
                 await self._within_deadline("on_session_unload", self._unload)
             if generator is not None:

@@ -204,9 +204,9 @@ class ChatCommunicator(ConnectedClient):
         """
         last = self._last_message()
         data = {"content": content, "id": str(uuid4()), "replaces": last.n}
-        return await self.send_event(
-            "message", data | ({"files": last.files} if last.files else {})
-        )
+        # An update by the bot has more of a file than its id.
+        files = [file["id"] if isinstance(file, dict) else file for file in last.files]
+        return await self.send_event("message", data | ({"files": files} if files else {}))
 
     async def try_again(self) -> int:
         """Send the user's last message again as it is, as :meth:`edit` does."""

@@ -202,6 +202,8 @@ class Conversation:
         self._kept_from = 1
         #: The ``seq`` of the last entry received, by name.
         self._positions: dict[str, int] = {}
+        #: The entries that completed the streams of messages received.
+        self._completing: set[int] = set()
 
     @property
     def session_id(self) -> UUID:
@@ -331,6 +333,7 @@ class Conversation:
         if not welcome.resumed:
             self._turns.clear()
             self._positions.clear()
+            self._completing.clear()
             self.ended = None
         cleared = self._delivery.welcomed(
             resumed=welcome.resumed,
@@ -457,12 +460,12 @@ class Conversation:
             return None
         message, closing = found
         self._receive(opening)
-        self._receive(closing)
+        self._completing.add(closing.seq)
         return message
 
     def _is_unread(self, event: ChatEvent) -> bool:
-        return event.seq > self._positions.get(event.name, 0)
+        is_later = event.seq > self._positions.get(event.name, 0)
+        return is_later and event.seq not in self._completing
 
     def _receive(self, event: ChatEvent) -> None:
-        if self._is_unread(event):
-            self._positions[event.name] = event.seq
+        self._positions[event.name] = event.seq

@@ -60,7 +60,7 @@ from chatsessions.handlers.session import in_language_of
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.models import ChatSession
 from chatsessions.sessions.history import ConversationCache
-from chatsessions.sessions.outbound import WRITER_STOPPED, new_writer, salvaged
+from chatsessions.sessions.outbound import WRITER_STOPPED, new_writer, sendable
 from chatsessions.sessions.pending import SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
@@ -475,23 +475,18 @@ class RemoteBlock(Sink):
         if refused is not None:
             raise refused
 
-    def _close_streams(self, *, failed: bool) -> StorageError | None:
+    def _close_streams(self, *, failed: bool) -> Exception | None:
         """Close the open streams; return the error of one that cannot be sent as it is."""
         error = None
         left, self._streams = self._streams, {}
         for stream in left.values():
             with in_language_of(self.session):
                 stream.end_stream(cut=failed)
-            event = stream.as_event()
-            try:
-                update = encode_data(stream.update_name, event)
-                self.offer(stream.id, event.get("actions", []))
-            except StorageError as refused:
-                error = refused
-                self.offer(stream.id, [])
-                update = encode_data(stream.update_name, salvaged(event))
+            raw, actions, refused = sendable(stream, is_open=False)
+            error = refused or error
+            self.offer(stream.id, actions)
             self._steps.append(CloseStream(stream.id))
-            self._steps.append(Append(stream.update_name, msgspec.Raw(update)))
+            self._steps.append(Append(stream.update_name, msgspec.Raw(raw)))
         if left and failed:
             with in_language_of(self.session):
                 detail = str(WRITER_STOPPED)

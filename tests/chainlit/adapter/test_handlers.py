@@ -96,6 +96,20 @@ async def test_stop_is_said(visit: Visit) -> None:
         assert (await tab.receive_message()).content == "I have stopped"
 
 
+async def test_a_start_that_other_handlers_call_has_its_defaults(visit: Visit) -> None:
+    @cl.on_chat_start
+    async def start(greeting: str = "Hello") -> None:
+        await cl.Message(f"{greeting}!").send()
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        await start(message.content)
+
+    async with visit() as tab:
+        assert (await tab.receive_message()).content == "Hello!"
+        assert await tab.tell("Hello again") == ["Hello again!"]
+
+
 async def test_the_end(visit: Visit) -> None:
     ended = asyncio.Event()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import chatsessions
 import chatsessions.chainlit as cl
 from chatsessions import module_chat
 from chatsessions.chainlit.action import Action
 from chatsessions.chainlit.types import AskFileResponse
+from tests.support.sessions import until
 
 from .conftest import Visit
 
@@ -237,6 +240,38 @@ async def test_a_question_that_is_taken_back(visit: Visit) -> None:
         assert await tab.wait_for_turn(n) == "done"
         assert tab.messages[-1].content == "went on"
         assert (await tab.receive_event("ask_closed")).data["outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize("rounds", range(4))
+async def test_a_question_that_is_taken_back_as_it_is_answered(visit: Visit, rounds: int) -> None:
+    """Its handler was cancelled, though it had its answer and had gone on."""
+    answers: list[Any] = []
+
+    async def take_back(question: cl.AskUserMessage) -> None:
+        asks = chatsessions.context.emitter._sink._asks  # type: ignore[attr-defined]
+        await until(lambda: asks._waiting)
+        [asked] = asks._waiting
+        while not asked.outcome.done():  # noqa: ASYNC110, RUF100  # the moment is what matters
+            await asyncio.sleep(0)
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        await question.remove()
+
+    @cl.on_message
+    async def message() -> None:
+        question = cl.AskUserMessage("Name?")
+        chatsessions.spawn(take_back(question))
+        answers.append(await question.send())
+        await asyncio.sleep(0.01)
+        await cl.Message("went on").send()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        call = (await tab.receive_event("ask")).data["call"]
+        await tab.answer(call, {"content": "Bob"})
+        assert await tab.wait_for_turn(n) == "done"
+        assert tab.messages[-1].content == "went on"
+    assert [answer and answer["output"] for answer in answers] in ([None], ["Bob"])
 
 
 async def test_a_question_for_a_choice(visit: Visit) -> None:

@@ -394,6 +394,8 @@ async def test_the_emitter_does_what_can_be_shown(
         await emitter.clear("clear_ask")
         emitter.set_chat_settings({"a": 1})
         assert cl.user_session.get("chat_settings") == {"a": 1}
+        emitter.set_chat_settings(cl.user_session.get("chat_settings"))
+        assert cl.user_session.get("chat_settings") == {"a": 1}
         assert await emitter.send_call_fn("f", {}, timeout=0.05) is None
         spec = AskSpec(timeout=30, type="text", step_id="1")
         assert (await emitter.send_ask_user(one, spec))["output"] == "Bob"
