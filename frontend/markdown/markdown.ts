@@ -9,7 +9,7 @@ import { load } from "../element/lazy.ts";
 import look from "./markdown.css";
 import { LANGUAGES } from "./languages.ts";
 import { build, patch } from "./patch.ts";
-import { type Block, type Definitions, type Tree, parse } from "./tree.ts";
+import { type Block, type Definitions, type Tree, define, parse } from "./tree.ts";
 
 /** What a page says about its Markdown. */
 export interface MarkdownOptions {
@@ -51,7 +51,7 @@ export class MarkdownView {
   #options;
   #source = "";
   #shown: Shown[] = [];
-  /** How many blocks cannot change any more, and how many characters these have. */
+  /** How many blocks cannot change any more, how many characters these have, and what they define. */
   #settled = 0;
   #settledLength = 0;
   #definitions: Definitions = {};
@@ -104,7 +104,7 @@ export class MarkdownView {
   #complete() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    this.#settled = this.#settledLength = 0;
+    this.#begin();
     this.#render();
     for (const shown of this.#shown) this.#finish(shown);
   }
@@ -138,6 +138,8 @@ export class MarkdownView {
       start += raw.length;
     }
     for (const shown of open.slice(0, count)) this.#finish(shown);
+    // Not earlier: while a text grows, the end of an address may still be missing.
+    this.#definitions = define(this.#source.slice(this.#settledLength, this.#settledLength + length), this.#definitions);
     this.#settled += count;
     this.#settledLength += length;
   }

@@ -44,6 +44,11 @@ const ALIGNED = { left: {}, center: { part: "align-center" }, right: { part: "al
 class BoundedLexer extends Lexer {
   #depth = 0;
 
+  constructor(definitions: Definitions) {
+    super({ gfm: true });
+    Object.assign(this.tokens.links, definitions);
+  }
+
   override blockTokens(src: string, tokens: Token[] = [], lastParagraphClipped?: boolean): any {
     if (this.#depth > MAX_DEPTH) {
       tokens.push(written(src));
@@ -79,15 +84,19 @@ function written(src: string): Tokens.Escape {
 /** References that a text defines, by their names. */
 export type Definitions = Record<string, { href: string | null; title: string | null }>;
 
+/** @param definitions of what comes before a text @returns them, and those of the text itself, which is complete */
+export function define(source: string, definitions: Definitions): Definitions {
+  const lexer = new BoundedLexer(definitions);
+  if (source.includes("]:")) lexer.blockTokens(source);
+  return lexer.tokens.links;
+}
+
 /**
  * The blocks of a text.
- * @param definitions of what came before it; those that it has itself are added
+ * @param definitions of what comes before it
  */
 export function parse(source: string, options: TreeOptions, definitions: Definitions): Block[] {
-  const lexer = new BoundedLexer({ gfm: true });
-  Object.assign(lexer.tokens.links, definitions);
-  const tokens = lexer.lex(source);
-  Object.assign(definitions, lexer.tokens.links);
+  const tokens = new BoundedLexer(definitions).lex(source);
   const trees = new Trees(options);
   const blocks: Block[] = [];
   for (const [index, token] of tokens.entries()) {

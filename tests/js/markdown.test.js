@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { decoded } from "../../frontend/markdown/entities.ts";
 import { highlight, names } from "../../frontend/markdown/highlight.ts";
 import { LANGUAGES } from "../../frontend/markdown/languages.ts";
-import { parse } from "../../frontend/markdown/tree.ts";
+import { define, parse } from "../../frontend/markdown/tree.ts";
 
 const options = { base: "https://page.example/chat/", isPicture: ({ host }) => host === "pictures.example", copy: "Copy" };
 
@@ -72,10 +72,18 @@ test("knows the characters that are referred to by name or number", () => {
   assert.equal(decoded("&amp;lt;"), "&lt;");
 });
 
-test("a reference that was defined before is known", () => {
-  const definitions = {};
-  parse("[y]: https://a.example", options, definitions);
+test("a reference that was defined before is known, and its first definition counts", () => {
+  const definitions = define("- a\n\n  [y]: https://a.example\n\n[y]: https://b.example\n\n", define("[z]: https://c.example\n", {}));
   assert.equal(short(parse("[x][y]", options, definitions)[0].tree), `<p>${link("https://a.example/", "x")}</>`);
+  assert.equal(short(parse("[x][z]", options, define("one", definitions))[0].tree), `<p>${link("https://c.example/", "x")}</>`);
+});
+
+test("what is read while it grows defines nothing for later", () => {
+  const definitions = {};
+  for (const source of ["[x][y]\n\n[y]: https://a.exa", "[x][y]\n\n[y]: https://a.example/"]) {
+    const [block] = parse(source, options, definitions);
+    assert.equal(short(block.tree), `<p>${link(new URL(source.slice(13)).href, "x")}</>`);
+  }
 });
 
 test("blocks are made of the whole text", () => {
