@@ -36,8 +36,9 @@ interface Highlighter {
 export const stylesheet = new CSSStyleSheet();
 stylesheet.replaceSync(look);
 
-/** Longer code is not coloured. */
-const MAX_HIGHLIGHTED = 50_000;
+/** Longer code is not coloured, nor are longer lines: that could take seconds. */
+const MAX_HIGHLIGHTED = 20_000;
+const LONG_LINE = /.{500}/;
 /** After a rendering the page has so many times as long for everything else. */
 const REST = 3;
 /** Milliseconds for which a button says that it has copied. */
@@ -152,7 +153,7 @@ export class MarkdownView {
     const language = block.dataset.language ?? "";
     const code = block.querySelector("pre code");
     const text = code?.textContent ?? "";
-    if (!code || this.#coloured.has(code) || !LANGUAGES.has(language) || text.length > MAX_HIGHLIGHTED) return;
+    if (!code || this.#coloured.has(code) || !LANGUAGES.has(language) || text.length > MAX_HIGHLIGHTED || LONG_LINE.test(text)) return;
     this.#coloured.add(code);
     try {
       highlighter ??= load(this.#options.highlighter);

@@ -100,6 +100,26 @@ test("what is nested too deep, too long or too wide is shown as it is written", 
   assert.equal(many.map(({ raw }) => raw).join(""), "a\n\n".repeat(50_000));
 });
 
+for (const [what, source] of [
+  ["emphasis within emphasis", "*a_".repeat(6_000)],
+  ["what might be an address of mail", `${"a.".repeat(9_000)}@`],
+  ["quotes whose lines lack their marks", "> - a\nb\n".repeat(10_000)],
+  ["an item of many lines", `- a\n${"b\n".repeat(20_000)}\n- c\n`],
+]) {
+  test(`after much that has to be read again and again, the rest is shown as it is written: ${what}`, () => {
+    const whole = `${`${source}\n\n`.repeat(4)}*end*`;
+    const blocks = parse(whole, options, {});
+    assert.equal(blocks.map(({ raw }) => raw).join(""), whole);
+    assert.equal(short(blocks.at(-1).tree), "<p>*end*</>");
+  });
+}
+
+test("a quote may lack some of its marks, and a list may be long", () => {
+  const list = "1. one\n   two\n\n   ```\n   three\n   ```\nfour\n- five\n".repeat(100);
+  assert.equal(read(`${list}\n*end*`).match(/<li>/g).length, 200);
+  assert.equal(read("> a\nb\n> - c\nd\n> > e\nf\n\n*g*"), "<blockquote><p>a\nb</><ul><li>c\nd</></><blockquote><p>e\nf</></></><p><em>g</></>");
+});
+
 test("code has its colours, and is the same text", () => {
   const text = (trees) => trees.map((tree) => (typeof tree === "string" ? tree : text(tree.children ?? []))).join("");
   const code = 'def f(a: int) -> str:\n    """Say <b>."""\n    return f"{a + 1}"  # done\n';
