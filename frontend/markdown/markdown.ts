@@ -9,7 +9,7 @@ import { load } from "../element/lazy.ts";
 import look from "./markdown.css";
 import { LANGUAGES } from "./languages.ts";
 import { build, patch } from "./patch.ts";
-import { type Block, type Definitions, type Tree, parse } from "./tree.ts";
+import { type Block, type Definitions, type Tree, define, parse } from "./tree.ts";
 
 /** What a page says about its Markdown. */
 export interface MarkdownOptions {
@@ -36,8 +36,9 @@ interface Highlighter {
 export const stylesheet = new CSSStyleSheet();
 stylesheet.replaceSync(look);
 
-/** Longer code is not coloured. */
-const MAX_HIGHLIGHTED = 50_000;
+/** Longer code is not coloured, nor are longer lines: that could take seconds. */
+const MAX_HIGHLIGHTED = 20_000;
+const LONG_LINE = /.{500}/;
 /** After a rendering the page has so many times as long for everything else. */
 const REST = 3;
 /** Milliseconds for which a button says that it has copied. */
@@ -51,7 +52,7 @@ export class MarkdownView {
   #options;
   #source = "";
   #shown: Shown[] = [];
-  /** How many blocks cannot change any more, and how many characters these have. */
+  /** How many blocks cannot change any more, how many characters these have, and what they define. */
   #settled = 0;
   #settledLength = 0;
   #definitions: Definitions = {};
@@ -104,7 +105,7 @@ export class MarkdownView {
   #complete() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    this.#settled = this.#settledLength = 0;
+    this.#begin();
     this.#render();
     for (const shown of this.#shown) this.#finish(shown);
   }
@@ -138,6 +139,8 @@ export class MarkdownView {
       start += raw.length;
     }
     for (const shown of open.slice(0, count)) this.#finish(shown);
+    // Not earlier: while a text grows, the end of an address may still be missing.
+    this.#definitions = define(this.#source.slice(this.#settledLength, this.#settledLength + length), this.#definitions);
     this.#settled += count;
     this.#settledLength += length;
   }
@@ -150,7 +153,7 @@ export class MarkdownView {
     const language = block.dataset.language ?? "";
     const code = block.querySelector("pre code");
     const text = code?.textContent ?? "";
-    if (!code || this.#coloured.has(code) || !LANGUAGES.has(language) || text.length > MAX_HIGHLIGHTED) return;
+    if (!code || this.#coloured.has(code) || !LANGUAGES.has(language) || text.length > MAX_HIGHLIGHTED || LONG_LINE.test(text)) return;
     this.#coloured.add(code);
     try {
       highlighter ??= load(this.#options.highlighter);

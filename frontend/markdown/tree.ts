@@ -1,5 +1,5 @@
 /** What Markdown means, as a tree of elements and texts. Pure: there is no page here, and no HTML. */
-import { Lexer, type Token, type Tokens } from "marked";
+import { Lexer, type Token, Tokenizer, type Tokens } from "marked";
 import { decoded } from "./entities.ts";
 
 /** An element that is to be, or a text. */
@@ -36,13 +36,57 @@ const MAX_CELLS = 10_000;
 const MAX_COLUMNS = 100;
 /** Elements of one message; what comes after them is shown as it is written. */
 const MAX_ELEMENTS = 20_000;
+/** Characters of one message that are read again, because of what comes after them; what comes then is shown as it is written. */
+const MAX_AGAIN = 20_000_000;
 
 /** What tells how a cell is aligned. */
 const ALIGNED = { left: {}, center: { part: "align-center" }, right: { part: "align-right" } };
 
+/** marked's tokenizer, bounded: some texts it would read again for each of their words or lines. */
+class BoundedTokenizer extends Tokenizer {
+  /** How many characters may still be read again. */
+  #left = MAX_AGAIN;
+
+  override blockquote(src: string) {
+    const [quote] = this.rules.block.blockquote.exec(src) ?? [""];
+    // Behind each line without a mark, the rest of the quote is read again.
+    this.#left -= quote.length * (quote.match(/\n(?! {0,3}>).*\n(?= {0,3}>)/g) ?? []).length;
+    return quote && this.#left < 0 ? (written(quote) as Token as Tokens.Blockquote) : super.blockquote(src);
+  }
+
+  override list(src: string) {
+    if (!this.rules.block.list.test(src)) return undefined;
+    const end = src.search(/\n[ \t]*\n(?!\s|[*+-]\s|\d+[.)]\s)/);
+    const list = end < 0 ? src : src.slice(0, end);
+    // With each line of a paragraph in an item, the paragraph is read again.
+    for (const lines of list.split(/\n\s*(?:\n|(?=[*+-]\s|\d+[.)]\s))/)) this.#left -= lines.length * lines.split("\n").length;
+    return this.#left < 0 ? (written(list) as Token as Tokens.List) : super.list(src);
+  }
+
+  /** The first that is asked what a text begins with. */
+  override escape(src: string) {
+    return this.#left < 0 ? written(src) : super.escape(src);
+  }
+
+  override emStrong(src: string, masked: string, before?: string) {
+    if (/^[*_]/.test(src)) this.#left -= src.length;
+    return super.emStrong(src, masked, before);
+  }
+
+  override url(src: string) {
+    this.#left -= /^[\w.+-]*/.exec(src)![0].length; // it may be an address of mail
+    return super.url(src);
+  }
+}
+
 /** marked's lexer, bounded. */
 class BoundedLexer extends Lexer {
   #depth = 0;
+
+  constructor(definitions: Definitions) {
+    super({ gfm: true, tokenizer: new BoundedTokenizer() });
+    Object.assign(this.tokens.links, definitions);
+  }
 
   override blockTokens(src: string, tokens: Token[] = [], lastParagraphClipped?: boolean): any {
     if (this.#depth > MAX_DEPTH) {
@@ -79,15 +123,19 @@ function written(src: string): Tokens.Escape {
 /** References that a text defines, by their names. */
 export type Definitions = Record<string, { href: string | null; title: string | null }>;
 
+/** @param definitions of what comes before a text @returns them, and those of the text itself, which is complete */
+export function define(source: string, definitions: Definitions): Definitions {
+  const lexer = new BoundedLexer(definitions);
+  if (source.includes("]:")) lexer.blockTokens(source);
+  return lexer.tokens.links;
+}
+
 /**
  * The blocks of a text.
- * @param definitions of what came before it; those that it has itself are added
+ * @param definitions of what comes before it
  */
 export function parse(source: string, options: TreeOptions, definitions: Definitions): Block[] {
-  const lexer = new BoundedLexer({ gfm: true });
-  Object.assign(lexer.tokens.links, definitions);
-  const tokens = lexer.lex(source);
-  Object.assign(definitions, lexer.tokens.links);
+  const tokens = new BoundedLexer(definitions).lex(source);
   const trees = new Trees(options);
   const blocks: Block[] = [];
   for (const [index, token] of tokens.entries()) {

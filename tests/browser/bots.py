@@ -221,11 +221,14 @@ async def write(message: Message) -> None:
 
 
 @writer.on_event("grow")
-async def grow(pieces: list[str]) -> None:
-    """Stream, and leave the end of the stream to the page."""
+async def grow(pieces: list[str | None]) -> None:
+    """Stream. The page says when what follows a ``None`` comes, and when the stream ends."""
     growing = Message()
     for piece in pieces:
-        await growing.stream_token(piece)
+        if piece is None:
+            await context.emitter.call("more")
+        else:
+            await growing.stream_token(piece)
     await context.emitter.call("end")
     await growing.send()
 

@@ -219,6 +219,26 @@ def test_a_stream_ends_as_the_whole_message(writer: Chat) -> None:
     assert shown_now() == streamed
 
 
+def test_the_address_of_a_reference_that_is_shown_before_it_is_whole(writer: Chat) -> None:
+    page = writer.page
+    page.evaluate(
+        """addEventListener("chat-ask", ({ target, detail }) => {
+          window.goOn = () => target.client.answer(detail.call, 0);
+        })"""
+    )
+    send(writer, "grow", ["[map]\n\n[map]: https://map.exa", None, "mple/today\n\n*end*\n"])
+    link = shown(writer).get_by_role("link", name="map")
+    expect(link).to_have_attribute("href", "https://map.exa/")
+    page.wait_for_function("() => window.goOn")
+    page.evaluate("() => { goOn(); goOn = null; }")
+    expect(shown(writer).locator("em")).to_have_text("end")
+    expect(link).to_have_attribute("href", "https://map.example/today")
+    page.wait_for_function("() => window.goOn")
+    page.evaluate("() => goOn()")
+    expect(writer.streaming).to_have_count(0)
+    expect(link).to_have_attribute("href", "https://map.example/today")
+
+
 def test_what_is_hostile_stays_text(server: Server, context: BrowserContext) -> None:
     """Nothing runs, nobody is asked for anything, and there is nothing that Markdown has not."""
     page = context.new_page()

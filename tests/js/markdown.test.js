@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { decoded } from "../../frontend/markdown/entities.ts";
 import { highlight, names } from "../../frontend/markdown/highlight.ts";
 import { LANGUAGES } from "../../frontend/markdown/languages.ts";
-import { parse } from "../../frontend/markdown/tree.ts";
+import { define, parse } from "../../frontend/markdown/tree.ts";
 
 const options = { base: "https://page.example/chat/", isPicture: ({ host }) => host === "pictures.example", copy: "Copy" };
 
@@ -72,10 +72,18 @@ test("knows the characters that are referred to by name or number", () => {
   assert.equal(decoded("&amp;lt;"), "&lt;");
 });
 
-test("a reference that was defined before is known", () => {
-  const definitions = {};
-  parse("[y]: https://a.example", options, definitions);
+test("a reference that was defined before is known, and its first definition counts", () => {
+  const definitions = define("- a\n\n  [y]: https://a.example\n\n[y]: https://b.example\n\n", define("[z]: https://c.example\n", {}));
   assert.equal(short(parse("[x][y]", options, definitions)[0].tree), `<p>${link("https://a.example/", "x")}</>`);
+  assert.equal(short(parse("[x][z]", options, define("one", definitions))[0].tree), `<p>${link("https://c.example/", "x")}</>`);
+});
+
+test("what is read while it grows defines nothing for later", () => {
+  const definitions = {};
+  for (const source of ["[x][y]\n\n[y]: https://a.exa", "[x][y]\n\n[y]: https://a.example/"]) {
+    const [block] = parse(source, options, definitions);
+    assert.equal(short(block.tree), `<p>${link(new URL(source.slice(13)).href, "x")}</>`);
+  }
 });
 
 test("blocks are made of the whole text", () => {
@@ -90,6 +98,26 @@ test("what is nested too deep, too long or too wide is shown as it is written", 
   const many = parse("a\n\n".repeat(50_000), options, {});
   assert.ok(many.length < 45_000);
   assert.equal(many.map(({ raw }) => raw).join(""), "a\n\n".repeat(50_000));
+});
+
+for (const [what, source] of [
+  ["emphasis within emphasis", "*a_".repeat(6_000)],
+  ["what might be an address of mail", `${"a.".repeat(9_000)}@`],
+  ["quotes whose lines lack their marks", "> - a\nb\n".repeat(10_000)],
+  ["an item of many lines", `- a\n${"b\n".repeat(20_000)}\n- c\n`],
+]) {
+  test(`after much that has to be read again and again, the rest is shown as it is written: ${what}`, () => {
+    const whole = `${`${source}\n\n`.repeat(4)}*end*`;
+    const blocks = parse(whole, options, {});
+    assert.equal(blocks.map(({ raw }) => raw).join(""), whole);
+    assert.equal(short(blocks.at(-1).tree), "<p>*end*</>");
+  });
+}
+
+test("a quote may lack some of its marks, and a list may be long", () => {
+  const list = "1. one\n   two\n\n   ```\n   three\n   ```\nfour\n- five\n".repeat(100);
+  assert.equal(read(`${list}\n*end*`).match(/<li>/g).length, 200);
+  assert.equal(read("> a\nb\n> - c\nd\n> > e\nf\n\n*g*"), "<blockquote><p>a\nb</><ul><li>c\nd</></><blockquote><p>e\nf</></></><p><em>g</></>");
 });
 
 test("code has its colours, and is the same text", () => {

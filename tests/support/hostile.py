@@ -273,4 +273,12 @@ HEAVY = {
     "tasks": "- [ ] a\n" * 25_000,
     "blank quotes": "> \n" * 66_000,
     "paragraphs": "a\n\n" * 66_000,
+    "emphasis in paragraphs": f"{'*a_' * 6000}\n\n" * 11,
+    "mails in paragraphs": f"{'a.' * 9000}@\n\n" * 11,
+    "lines of an item": "- " + "a\n" * 100_000,
+    "indented lines of an item": "- a\n" + "  b\n" * 50_000,
+    "unmarked lines of a quote": "> a\nb\n" * 33_000,
+    "lists in an unmarked quote": "> - a\nb\n" * 25_000,
+    "code in an unmarked quote": "> ```\nb\n" * 25_000,
+    "a long word of code": f"```java\n{'$' * 50_000}\n```",
 }
