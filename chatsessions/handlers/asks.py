@@ -195,6 +195,7 @@ class ChatSettings:
         """
         initial = {widget.id: widget.initial for widget in widgets_of(self.inputs)}
         # Copies: all sessions may share the inputs, and their values may be changed inside.
-        inputs, values = msgspec.to_builtins((self.inputs, initial))
+        inputs = msgspec.to_builtins(self.inputs)
+        values: dict[str, Any] = msgspec.to_builtins(initial)
         await current("ChatSettings.send").emitter.declare_settings(inputs, values)
         return values
