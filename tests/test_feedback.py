@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import AsyncClient, override_settings
 from django.test import Client as Browser
 from django.urls import path, reverse
@@ -23,6 +24,7 @@ from chatsessions.models import ChatSession, SessionEvent, SessionFeedback
 from chatsessions.protocol.events import MAX_COMMENT
 from chatsessions.testing import ChatCommunicator, shut_down_worker
 from chatsessions.views import ChatView
+from chatsessions.workers.worker import get_worker
 
 from .support.storage import session_row
 
@@ -88,6 +90,30 @@ async def test_the_last_one_counts_and_it_may_be_taken_back(
         assert [one.value for one in given] == ["up", "up", "down", None]
         [message] = [one for one in tab.messages if one.id == answer.id]
         assert (message.feedback, message.comment) == (None, "")
+
+
+def rename(old: str, new: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+async def test_one_whose_answer_cannot_be_looked_up_is_to_be_sent_again(
+    chat: Chat, given: list[Feedback]
+) -> None:
+    """The connection broke if the database failed then."""
+    async with visit(chat) as tab:
+        await tab.wait_for_turn(await tab.send("hello"))
+        [_, answer] = tab.messages
+        await get_worker().journal.settled()
+        await sync_to_async(rename)(SessionEvent._meta.db_table, "elsewhere")
+        try:
+            n = await tab.send_event("feedback", {"message": answer.id, "value": "up"})
+            await tab.wait_until(lambda: tab.errors)
+        finally:
+            await sync_to_async(rename)("elsewhere", SessionEvent._meta.db_table)
+        assert await tab.wait_for_turn(n) == "done"
+        assert {error.code for error in tab.errors} == {"storage_unavailable"}
+        assert [feedback.value for feedback in given] == ["up"]
 
 
 async def test_a_changed_answer_keeps_its_thumb(chat: Chat) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+from django.db import Error as DatabaseError
 from django.utils.translation import gettext
 
 from chatsessions.conf import settings
@@ -17,7 +18,7 @@ from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Gate, RateLimit
 from chatsessions.storage.database import Executors
-from chatsessions.storage.files import SessionFiles
+from chatsessions.storage.files import RETRY_AFTER, SessionFiles
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.log import find_answer, find_last_message, find_seq
 from chatsessions.storage.store import Loaded
@@ -26,6 +27,8 @@ from .asks import Asks
 from .pending import SessionLog
 from .tasks import SessionTasks
 from .turns import Turns
+
+T = TypeVar("T")
 
 
 class InboundEvents:
@@ -171,21 +174,28 @@ class InboundEvents:
 
         Returns the number of the entry that feedback is about; None if there is no such entry, or
         for another event. Raises ``FrameError`` if a message names files that are not this
-        session's.
+        session's, and if the database fails.
         """
         if not self.is_new(event.n):
             return None  # a repeat needs no check
         if event.name == "message" and data.get("replaces") and self.last_message is None:
-            self.charge(event.n)
-            found = await self._threads.read(find_last_message, self._id)
+            found = await self._read(event.n, find_last_message)
             self.last_message = self.last_message or found
         if event.name == "message" and data.get("files"):
             self.charge(event.n)
             await self._files.check(event.n, data["files"])
         elif event.name == "feedback":
-            self.charge(event.n)
-            return await self._threads.read(find_answer, self._id, data["message"])
+            return await self._read(event.n, find_answer, data["message"])
         return None
+
+    async def _read(self, n: int, find: Callable[..., T], *args: Any) -> T:
+        """Return the result of a query for event ``n``, and count it for the rate limit."""
+        self.charge(n)
+        try:
+            return await self._threads.read(find, self._id, *args)
+        except DatabaseError as error:
+            detail = "the event could not be looked up"
+            raise FrameError("storage_unavailable", detail, n=n, retry_after=RETRY_AFTER) from error
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
         """
