@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.test import AsyncClient
 from django.urls import path
 from django.utils import timezone
@@ -25,6 +26,7 @@ from chatsessions import (
     session_context,
     user_session,
 )
+from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.handlers.chat import module_chat
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
@@ -368,6 +370,28 @@ async def test_one_that_is_still_opening_is_cancelled_when_the_session_goes(
     await until(lambda: log)
     client.live.discard()
     await until(lambda: log == ["opening", "cancelled"])
+
+
+async def test_a_session_that_goes_before_it_is_set_up_is_unloaded_once(
+    worker: Worker, chat: Chat
+) -> None:
+    log: list[str] = []
+
+    @chat.session_lifespan
+    async def lifespan() -> AsyncIterator[None]:
+        log.append("opened")
+        yield
+        log.append("closed")
+
+    @chat.on_session_unload
+    async def unload() -> None:
+        log.append("unload")
+
+    live = (await worker.open(chat, ConnectRequest(user=AnonymousUser()))).live
+    live.go()
+    live.discard()
+    await until(lambda: not live.is_busy and not worker._lifespans)
+    assert log == ["unload"]
 
 
 async def test_nothing_is_loaded_in_a_session_that_goes_while_it_is_set_up(

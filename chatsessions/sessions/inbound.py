@@ -18,7 +18,7 @@ from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Gate, RateLimit
 from chatsessions.storage.database import Executors
-from chatsessions.storage.files import SessionFiles
+from chatsessions.storage.files import RETRY_AFTER, SessionFiles
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.log import find_answer, find_last_message, find_seq
 from chatsessions.storage.store import Loaded
@@ -28,14 +28,12 @@ from .pending import SessionLog
 from .tasks import SessionTasks
 from .turns import Turns
 
-#: Seconds after which a client may repeat an event that could not be looked up.
-RETRY_AFTER = 1.0
-
 
 class InboundEvents:
     """Takes the events and answers of a client, by their numbers."""
 
     __slots__ = (
+        "_answers_ahead",
         "_asked",
         "_asks",
         "_files",
@@ -100,6 +98,8 @@ class InboundEvents:
         #: The number of the first event that came by HTTP and that the client's connection does not
         #: know of yet; None if there is none.
         self.posted_from = posted_from
+        #: How many answers were given since the first event whose turn has not ended.
+        self._answers_ahead = 0
         #: The numbers of repeated events that are too old for the gate to remember.
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
@@ -129,7 +129,7 @@ class InboundEvents:
             crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
             if self._turns.handled.runs:
                 # Turns that overtook a waiting one are remembered until that one ends.
-                pending += self._turns.handled.count_ahead
+                pending += max(0, self._turns.handled.count_ahead - self._answers_ahead)
         if self.gate.admit(
             n,
             now=self._loop.time(),
@@ -166,6 +166,7 @@ class InboundEvents:
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self.take(answer.n, ANSWER, raw)
         self.mark_handled(answer.n)  # an answer has no turn, whose end would do this
+        self._answers_ahead += bool(self._turns.handled.runs)
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 
@@ -219,6 +220,8 @@ class InboundEvents:
         handled = self._turns.handled
         if handled.add(n):
             self._log.set(handled_ahead=handled.ahead)
+        if not handled.runs:
+            self._answers_ahead = 0
         self._log.position.handled = handled.up_to
 
     @property

@@ -17,10 +17,11 @@ from chatsessions.handlers.emitter import Turn
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
 from chatsessions.storage.database import Executors
+from chatsessions.storage.files import RETRY_AFTER
 from chatsessions.storage.log import Entry, find_outcome, find_posted
 
 from .asks import Asks
-from .inbound import RETRY_AFTER, InboundEvents
+from .inbound import InboundEvents
 from .outbound import SessionSink
 from .pending import SessionLog
 from .subscribers import Subscribers

@@ -145,10 +145,10 @@ class Lifespan:
 
     async def start(self) -> None:
         """Run the generator up to its ``yield``. Raises the exception of the generator."""
+        if self._is_stopped:
+            return  # and unloaded
         generator = self._chat.hooks["session_lifespan"].function()
         settled, stopped = self._settled, self._stopped = asyncio.Event(), asyncio.Event()
-        if self._is_stopped:
-            stopped.set()
         self._task = self._start(self._run(generator, settled, stopped, writer=current_turn()))
         await settled.wait()
         if self._error is not None:
