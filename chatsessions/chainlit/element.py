@@ -56,6 +56,8 @@ class Element:
         self.file: chatsessions.ChatFile | None = None
         self.persisted = False
         self.updatable = False
+        #: Whether it was sent as a message of its own.
+        self.is_said = False
         if not self.url and not self.path and not self.content:
             raise ValueError("Must provide url, path or content to instantiate element")
 
@@ -106,6 +108,7 @@ class Element:
             text = f"{self.name}: {self.url}".removeprefix(": ")
             message = chatsessions.Message(text, metadata=metadata)
         await message.send()
+        self.is_said = True
 
     async def remove(self) -> None:
         """Take the element off its message. The file stays with the session."""

@@ -137,6 +137,7 @@ class MessageBase:
         await self._prepare()
         if not rebuilding.get():
             await self.core.update()
+            await self._say_addresses()
         return True
 
     async def remove(self) -> bool:
@@ -189,9 +190,9 @@ class MessageBase:
         self.core.type = known
 
     async def _say_addresses(self) -> None:
-        """Send the URLs of the elements that are no files."""
+        """Send the URLs of the elements that are no files, each once."""
         for element in self.elements:
-            if element.file is None:
+            if element.file is None and not element.is_said:
                 await element.say()
 
     def __repr__(self) -> str:

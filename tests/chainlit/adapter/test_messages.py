@@ -422,6 +422,22 @@ async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -
         ]
 
 
+async def test_an_address_that_comes_with_an_update_is_said_once(visit: Visit) -> None:
+    """As the sources of an answer do, which was streamed before. It was not shown."""
+
+    @cl.on_message
+    async def message() -> None:
+        answer = cl.Message("")
+        await answer.stream_token("It rains.")
+        answer.elements = [cl.Pdf(name="Source", url="https://example.com/rain.pdf")]
+        await answer.update()
+        answer.content = "It pours."
+        await answer.update()
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == ["It pours.", "Source: https://example.com/rain.pdf"]
+
+
 async def test_what_an_element_shows_stays_until_it_is_removed(visit: Visit) -> None:
     @cl.on_message
     async def message() -> None:
