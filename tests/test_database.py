@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -11,9 +13,10 @@ from django.db.utils import DatabaseError, InternalError, OperationalError
 
 from chatsessions.models import ChatSession
 from chatsessions.storage import database
-from chatsessions.storage.database import Executors
+from chatsessions.storage.database import READERS, Executors
 
 from .support.database import another_connection
+from .support.sessions import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,6 +28,7 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 KINDS: dict[str, Callable[[Executors], Run]] = {
     "write": lambda threads: threads.write,
     "read": lambda threads: threads.read,
+    "read_ahead": lambda threads: threads.read_ahead,
     "check": lambda threads: threads.check,
     "handle": lambda threads: threads.handle,
     "do_files": lambda threads: threads.do_files,
@@ -119,6 +123,31 @@ async def test_a_connection_that_takes_no_writes_is_not_used_again(threads: Exec
         await threads.write(write)
     assert database.is_transient(raised.value)
     assert await threads.write(write) == 0
+
+
+async def test_the_last_reads_of_what_is_opened_come_before_those_that_wait(
+    threads: Executors,
+) -> None:
+    """A crowd that was too large to be let in within ten seconds was hardly let in at all."""
+    one_may_go, all_may_go = threading.Event(), threading.Event()
+    blocked: list[threading.Event] = []
+
+    def block(until_set: threading.Event) -> None:
+        blocked.append(until_set)
+        until_set.wait(60)
+
+    gates = [one_may_go, *[all_may_go] * (READERS - 1)]
+    holding = [asyncio.create_task(threads.read(block, gate)) for gate in gates]
+    await until(lambda: len(blocked) == READERS)
+    order: list[str] = []
+    reads = [asyncio.create_task(threads.read(order.append, name)) for name in "ab"]
+    reads += [asyncio.create_task(threads.read_ahead(order.append, name)) for name in "cd"]
+    await asyncio.sleep(0)  # they are submitted
+    one_may_go.set()
+    await asyncio.gather(*reads)
+    assert order == ["c", "d", "a", "b"]
+    all_may_go.set()
+    await asyncio.gather(*holding)
 
 
 @pytest.mark.parametrize(("max_age", "is_kept"), [(0, True), (None, True), (60, False)])

@@ -260,10 +260,18 @@ class Executors:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, function, *args)
 
+    async def read_ahead(self, function: Callable[..., T], *args: Any) -> T:
+        """
+        Do as :meth:`read`, but before the reads that wait.
+
+        It is for the last reads of a session that is opened: of a crowd the first ones are let in
+        while the others wait, instead of all at the end.
+        """
+        return await asyncio.wrap_future(self._readers.submit_ahead(self._read, function, *args))
+
     def read_now(self, function: Callable[[], T]) -> T:
-        """Do as :meth:`read` while the event loop waits: for code that cannot await."""
-        result: T = self._readers.submit(self._read, function).result()
-        return result
+        """Do as :meth:`read_ahead` while the event loop waits: for code that cannot await."""
+        return self._readers.submit_ahead(self._read, function).result()
 
     async def check(self, function: Callable[..., T], *args: Any) -> T:
         """Do as :meth:`read`, for a function that calls the project's code, such as backends."""
@@ -323,11 +331,21 @@ class DaemonThreadPool(Executor):
         self._name = name
         self._changed = threading.Condition()
         self._work: deque[Callable[[], None]] = deque()
+        self._ahead: deque[Callable[[], None]] = deque()
         self._threads: set[threading.Thread] = set()
         self._waiting = 0
         self._ended = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._submit(self._work, fn, *args, **kwargs)
+
+    def submit_ahead(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Do as :meth:`submit`, before all work that was submitted there and waits."""
+        return self._submit(self._ahead, fn, *args)
+
+    def _submit(
+        self, queue: deque[Callable[[], None]], fn: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Future[Any]:
         future: Future[Any] = Future()
 
         def work() -> None:
@@ -340,8 +358,11 @@ class DaemonThreadPool(Executor):
                     future.set_result(result)
 
         with self._changed:
-            self._work.append(work)
-            if len(self._work) > self._waiting and len(self._threads) < self._count:
+            queue.append(work)
+            if (
+                len(self._work) + len(self._ahead) > self._waiting
+                and len(self._threads) < self._count
+            ):
                 name = f"{self._name}-{len(self._threads)}"
                 thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._threads.add(thread)
@@ -371,10 +392,10 @@ class DaemonThreadPool(Executor):
         with self._changed:
             self._waiting += 1
             try:
-                while not self._work:
-                    if self._ended or not (self._changed.wait(IDLE) or self._work):
+                while not (queue := self._ahead or self._work):
+                    if self._ended or not (self._changed.wait(IDLE) or self._ahead or self._work):
                         self._threads.discard(threading.current_thread())
                         return None
-                return self._work.popleft()
+                return queue.popleft()
             finally:
                 self._waiting -= 1

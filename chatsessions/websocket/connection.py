@@ -206,7 +206,7 @@ class ChatConnection:
                 and session.id == parse_uuid(hello.session or "")
             ):
                 find = partial(find_latest, session.id, hello.latest)
-                latest = await get_worker().threads.read(find)
+                latest = await get_worker().threads.read_ahead(find)
 
         opened = await get_worker().open(self._chat, request, admit=admit, relays=True)
         self._attach(opened, hello, ip=request.ip, latest=latest if opened.resumed else None)

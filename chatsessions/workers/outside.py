@@ -157,9 +157,9 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
 
     A session whose client is away keeps the event until the client returns. ``user`` is a user or
     the id of one. Raises ``ValueError`` for a user that is not stored or anonymous, and what
-    :func:`aemit_to` raises. If it is known that a session cannot be
-    reached, ``OwnerUnreachable`` is raised before anything is emitted; if that turns out later, it
-    is raised when all other sessions have got the event.
+    :func:`aemit_to` raises. If it is known that a session cannot be reached, ``OwnerUnreachable``
+    is raised before anything is emitted; if that turns out later, it is raised when all other
+    sessions have got the event.
     """
     await _refuse_in_test()
     pk = getattr(user, "pk", user)

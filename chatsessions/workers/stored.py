@@ -60,7 +60,7 @@ class StoredSessions:
 
     async def read(self, session_id: UUID) -> Loaded | None:
         """Return a session, with its messages if ``chat_context`` is used."""
-        return await self._host.threads.read(self._load, session_id)
+        return await self._host.threads.read_ahead(self._load, session_id)
 
     async def read_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
         """Return several sessions as :meth:`read` does, without those that do not exist."""
