@@ -124,8 +124,6 @@ export class ChatClient extends EventTarget {
   #replayEnd: number | null = null;
   /** Who waits for a pong, in the order of their pings. */
   #asking: ((head: number) => void)[] = [];
-  /** The end of the log at the last pong. */
-  #promisedHead = 0;
   /** Whether the server has refused a frame of ours for good, on this line. */
   #gaveUp = false;
 
@@ -404,16 +402,6 @@ export class ChatClient extends EventTarget {
     if (this.#connection?.send(frame)) this.#heartbeat?.sent();
   };
 
-  /** @param head the end of the log */
-  #alive = (head: number) => {
-    // The line was silent since the last pong. What it promised should have come long ago.
-    if (this.received < this.#promisedHead) return this.#drop();
-    this.#promisedHead = head;
-  };
-
-  /** Bytes that have not left the browser yet. */
-  #backlog = () => this.#connection?.backlog ?? 0;
-
   // --- frames in --------------------------------------------------------------------------------
 
   #receive(frame: ServerFrame) {
@@ -488,9 +476,16 @@ export class ChatClient extends EventTarget {
 
   /** With `state`: entries from before the first that still hold. */
   #begin({ heartbeat, head, turn, resumed, window, max_frame, state = [] }: Welcome) {
-    this.#promisedHead = 0;
+    /** The end of the log at the last pong. */
+    let promised = 0;
+    const ping = (silent: boolean) =>
+      this.#ping((head) => {
+        // Nothing has come since the last pong. What that promised should have come long ago.
+        if (silent && this.received < promised) this.#drop();
+        promised = head;
+      });
     this.#replayEnd = head;
-    this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping(this.#alive), this.#drop, this.#backlog);
+    this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, ping, this.#drop, () => this.#connection?.backlog ?? 0);
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
     if (isHidden()) this.#heartbeat.probe();
     this.#turns.clear();

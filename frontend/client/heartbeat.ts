@@ -8,9 +8,10 @@ export type Heartbeat = ReturnType<typeof startHeartbeat>;
  * Keep a silent line alive, and notice when it is dead.
  * @param timeouts of the connection: it ends with them
  * @param silence milliseconds before a ping
+ * @param ping `silent`: nothing has gone over the line for so long
  * @param backlog the bytes that have not left the browser
  */
-export function startHeartbeat(timeouts: Timeouts, silence: number, ping: () => void, dead: () => void, backlog: () => number) {
+export function startHeartbeat(timeouts: Timeouts, silence: number, ping: (silent: boolean) => void, dead: () => void, backlog: () => number) {
   let heardAt = timeouts.now();
   let sentAt = heardAt;
   /** When the unanswered ping was sent */
@@ -21,16 +22,16 @@ export function startHeartbeat(timeouts: Timeouts, silence: number, ping: () => 
   /** When to look again: at the end of the silence, or of the wait for an answer. */
   const deadline = () => (pingedAt === null ? Math.min(heardAt, sentAt) + silence : pingedAt + Math.min(silence, MAX_PONG_WAIT));
 
-  const ask = () => {
+  const ask = (silent: boolean) => {
     pingedAt = timeouts.now();
-    ping();
+    ping(silent);
     left = backlog();
   };
 
   const check = () => {
     const now = timeouts.now();
     if (now >= deadline()) {
-      if (pingedAt === null) ask();
+      if (pingedAt === null) ask(true);
       else {
         const before = left;
         left = backlog();
@@ -53,7 +54,7 @@ export function startHeartbeat(timeouts: Timeouts, silence: number, ping: () => 
     },
     /** Ask at once whether the line lives, as after a sleep. */
     probe() {
-      if (pingedAt === null) ask();
+      if (pingedAt === null) ask(false);
       check();
     },
   };

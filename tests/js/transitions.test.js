@@ -243,6 +243,22 @@ test("a page that is hidden from the beginning tells it with its first frame beh
   assert.deepEqual(tab.Socket.last.of("ping"), [{ type: "ping", silence: 75 }]);
 });
 
+test("a long replay goes on while its page is looked at, left and looked at again", () => {
+  const tab = online();
+  const entry = (seq) => ({ type: "event", seq, name: "message", data: { id: `m${seq}`, content: "", streaming: false } });
+  const socket = tab.Socket.last;
+  for (let seq = 1; seq <= 4; seq++) {
+    socket.push(entry(seq));
+    withDocument(seq % 2 ? "hidden" : "visible", () => tab.page.dispatchEvent(new Event("visibilitychange")));
+    socket.push({ type: "pong", head: 100 });
+    assert.deepEqual([tab.client.state.state, socket.of("ping").length], ["online", seq]);
+  }
+  // A silent line is another thing.
+  tab.timers.advance(20_000);
+  socket.push({ type: "pong", head: 100 });
+  assert.equal(tab.client.state.state, "offline");
+});
+
 test("a clock that is set back stops no ping", async (context) => {
   const Socket = socketClass();
   const client = new ChatClient("ws://test/ws/", { WebSocket: Socket, page: null, storage: null, BroadcastChannel: null, locks: null });
