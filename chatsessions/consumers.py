@@ -185,14 +185,14 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         opened.live.client.connect(subscriber, welcome=subscriber.welcome)
         opened.live.go()
         code = await subscriber.greeted()
+        if code is None:
+            opened.live.client.announce(subscriber, resumed=opened.resumed)
+            if admission.login_lost is not None:
+                code = CloseCode.NOT_ALLOWED
         if code is not None:
             self._part(int(code))
             self._live = None
             await self._refuse(code)
-            return
-        opened.live.client.announce(subscriber, resumed=opened.resumed)
-        if admission.login_lost is not None:
-            await self._refuse(CloseCode.NOT_ALLOWED)
             return
         await self._inside("connect()", super().websocket_connect(message))
 
@@ -207,10 +207,11 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         return await get_worker().open(chat, request, admit=admission.admit), token
 
     async def websocket_receive(self, message: Message) -> None:
-        if self._live is not None and not (self._live.closed or self._is_out):
-            if self._subscriber is not None:
-                self._live.client.confirm_token(self._subscriber)
-            await self._live.client.acted()
+        live, subscriber = self._live, self._subscriber
+        # A frame may still come after the close, or when another worker has the session.
+        if not (live is None or live.closed or subscriber is None or subscriber.closed):
+            live.client.confirm_token(subscriber)
+            await live.client.acted()
             await self._inside("receive()", super().websocket_receive(message))
 
     async def websocket_disconnect(self, message: Message) -> None:
@@ -220,11 +221,6 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         finally:
             self._part(message.get("code") or 1005)
         raise StopConsumer
-
-    @property
-    def _is_out(self) -> bool:
-        """Whether the login was lost, so that no more messages are taken."""
-        return self._admission is not None and self._admission.login_lost is not None
 
     def _renewed(self, user: User) -> None:
         if self._live is not None and self._live.subscribers.connection is self._subscriber:
@@ -300,7 +296,8 @@ class _ConsumerSubscriber(Subscriber):
         self._queue: deque[Entry | CloseCode] = deque()
         #: The bytes of the entries that wait.
         self._bytes = 0
-        self._closed = False
+        #: Whether the connection is closed, at the latest when the events before are sent.
+        self.closed = False
         self._task: asyncio.Task[None] | None = None
         #: The connection's context variables, in which all events are passed on.
         self._context = copy_context()
@@ -333,7 +330,7 @@ class _ConsumerSubscriber(Subscriber):
             self._greeting.set_result(code)
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        if self._closed:
+        if self.closed:
             return
         told = [entry for entry in entries if entry.n is None]
         self._bytes += sum(len(entry.data) for entry in told)
@@ -351,13 +348,13 @@ class _ConsumerSubscriber(Subscriber):
         if self._greeting.done():
             self._put(code)
         self._greet(code)
-        self._closed = True  # later events are not for this connection
+        self.closed = True  # later events are not for this connection
 
     def stop(self) -> None:
         self._queue.clear()
 
     def _put(self, *items: Entry | CloseCode) -> None:
-        if not self._closed:
+        if not self.closed:
             self._queue.extend(items)
         if self._task is None and self._queue:
             self._task = self._live.loop.create_task(self._deliver(), context=self._context)

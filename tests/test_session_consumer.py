@@ -557,6 +557,7 @@ async def test_a_second_connection_takes_over(worker: RunningWorker, chat: Chat)
     second = Socket(application, f"/ws/?session={first.session}&token={first.token}")
     assert await second.open() == first.session
     assert await first.receive_output() == {"type": "websocket.close", "code": 4509}
+    await first.send_to("which came too late")
     await first.disconnect()
     assert await second.ask("a") == "a 1"
     assert (await row_of(second)).status == "connected"

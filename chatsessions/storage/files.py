@@ -61,7 +61,7 @@ logger = logging.getLogger("chatsessions.files")
 MIN_AGE = timedelta(days=1)
 #: How many sessions' rows are looked up at a time.
 BATCH = 200
-#: Seconds after which a client may repeat a message whose files could not be looked up.
+#: Seconds after which a client may repeat an event for which the database could not be read.
 RETRY_AFTER = 1.0
 
 
