@@ -267,11 +267,14 @@ class Executors:
         It is for the last reads of a session that is opened: of a crowd the first ones are let in
         while the others wait, instead of all at the end.
         """
-        return await asyncio.wrap_future(self._readers.submit_ahead(self._read, function, *args))
+        future = self._readers.submit_ahead(self._read, function, *args)
+        found: T = await asyncio.wrap_future(future)
+        return found
 
     def read_now(self, function: Callable[[], T]) -> T:
         """Do as :meth:`read_ahead` while the event loop waits: for code that cannot await."""
-        return self._readers.submit_ahead(self._read, function).result()
+        result: T = self._readers.submit_ahead(self._read, function).result()
+        return result
 
     async def check(self, function: Callable[..., T], *args: Any) -> T:
         """Do as :meth:`read`, for a function that calls the project's code, such as backends."""
@@ -339,7 +342,7 @@ class DaemonThreadPool(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._submit(self._work, fn, *args, **kwargs)
 
-    def submit_ahead(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
+    def submit_ahead(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """Do as :meth:`submit`, before all work that was submitted there and waits."""
         return self._submit(self._ahead, fn, *args)
 
