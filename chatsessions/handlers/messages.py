@@ -287,7 +287,8 @@ class Message(Streaming):
             self._leave_out(here.emitter.withdrawn(self.id))
         is_new = name == "message"
         event = self.as_event() | {"streaming": opens}
-        self._check_files(here.session.id)
+        if self.files:
+            self._check_files(here.session.id)
         if is_new:
             event.pop("n", None)
         offers = None
@@ -425,7 +426,8 @@ class Message(Streaming):
         Raises ``TypeError`` for an attribute of a wrong type.
         """
         check_types(self, _ATTRIBUTES)
-        check_actions(self.actions)
+        if self.actions:
+            check_actions(self.actions)
         for file in self.files:
             if not isinstance(file, ChatFile):
                 raise TypeError(
