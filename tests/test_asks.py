@@ -767,6 +767,27 @@ async def test_an_answer_is_taken_however_much_waits(
     assert await client.outcome(n) == "done"
 
 
+async def test_the_answers_to_a_turn_are_no_events_that_wait(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """After many of them, every other event of the client was refused until the turn ended."""
+    settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 3}
+
+    @chat.on_message
+    async def quiz() -> None:
+        for number in range(6):
+            await AskUserMessage(f"{number}?").send()
+
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": ""})
+    for number in range(6):
+        await until(lambda: [name for name, _ in client.events].count("ask") > number)  # noqa: B023
+        if number == 5:
+            assert await client.run("settings", {}) == "done"
+        client.answer(asked(client)["call"], {"content": "Ada"})
+    assert await client.outcome(n) == "done"
+
+
 async def test_what_overtakes_is_bounded_and_what_waits_is_kept(
     worker: RunningWorker, asking: Chat, settings: Settings
 ) -> None:

@@ -35,6 +35,7 @@ class InboundEvents:
     """Takes the events and answers of a client, by their numbers."""
 
     __slots__ = (
+        "_answers_ahead",
         "_asked",
         "_asks",
         "_files",
@@ -99,6 +100,8 @@ class InboundEvents:
         #: The number of the first event that came by HTTP and that the client's connection does not
         #: know of yet; None if there is none.
         self.posted_from = posted_from
+        #: How many questions were answered since the first event whose turn has not ended.
+        self._answers_ahead = 0
         #: The numbers of repeated events that are too old for the gate to remember.
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
@@ -128,7 +131,7 @@ class InboundEvents:
             crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
             if self._turns.handled.runs:
                 # Turns that overtook a waiting one are remembered until that one ends.
-                pending += self._turns.handled.count_ahead
+                pending += max(0, self._turns.handled.count_ahead - self._answers_ahead)
         if self.gate.admit(
             n,
             now=self._loop.time(),
@@ -165,6 +168,7 @@ class InboundEvents:
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self.take(answer.n, ANSWER, raw)
         self.mark_handled(answer.n)  # an answer has no turn, whose end would do this
+        self._answers_ahead += overtakes and bool(self._turns.handled.runs)
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 
@@ -213,6 +217,8 @@ class InboundEvents:
         handled = self._turns.handled
         if handled.add(n):
             self._log.set(handled_ahead=handled.ahead)
+        if not handled.runs:
+            self._answers_ahead = 0
         self._log.position.handled = handled.up_to
 
     @property
