@@ -127,7 +127,7 @@ class InboundEvents:
             return False
         pending, crowded = 0, False
         if not overtakes:
-            pending = len(self._turns.queue)
+            pending = self._turns.pending
             crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
             if self._turns.handled.runs:
                 # Turns that overtook a waiting one are remembered until that one ends.
