@@ -717,6 +717,32 @@ async def test_a_failing_start_is_told(
     assert (await ChatSession.objects.aget(pk=client.live.id)).turns_failed == 1
 
 
+async def test_hooks_of_many_connections_are_no_events_that_wait(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """A client that had come back often during a turn could send nothing more until its end."""
+    settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 3}
+    go = asyncio.Event()
+
+    @chat.on_disconnect
+    async def disconnect() -> None: ...
+
+    @chat.on_event("work")
+    async def work() -> None:
+        await go.wait()
+
+    client = await Client.open(worker, chat)
+    first = client.send("work")
+    await until(lambda: client.live.turns.has_begun)
+    for _ in range(4):
+        client.leave()
+        client = await Client.open(worker, chat, client.live.id, client.token)
+    second = client.send("work")
+    go.set()
+    assert await client.outcome(first) == "done"
+    assert await client.outcome(second) == "done"
+
+
 async def test_a_long_error_is_cut_under_debug(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:

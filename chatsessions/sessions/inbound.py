@@ -98,7 +98,7 @@ class InboundEvents:
         #: The number of the first event that came by HTTP and that the client's connection does not
         #: know of yet; None if there is none.
         self.posted_from = posted_from
-        #: How many answers were given since the first event whose turn has not ended.
+        #: How many questions were answered since the first event whose turn has not ended.
         self._answers_ahead = 0
         #: The numbers of repeated events that are too old for the gate to remember.
         self._asked: set[int] = set()
@@ -125,7 +125,7 @@ class InboundEvents:
             return False
         pending, crowded = 0, False
         if not overtakes:
-            pending = len(self._turns.queue)
+            pending = self._turns.pending
             crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
             if self._turns.handled.runs:
                 # Turns that overtook a waiting one are remembered until that one ends.
@@ -166,7 +166,7 @@ class InboundEvents:
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self.take(answer.n, ANSWER, raw)
         self.mark_handled(answer.n)  # an answer has no turn, whose end would do this
-        self._answers_ahead += bool(self._turns.handled.runs)
+        self._answers_ahead += overtakes and bool(self._turns.handled.runs)
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 

@@ -169,6 +169,11 @@ class Turns:
         self.draining = False
 
     @property
+    def pending(self) -> int:
+        """How many turns wait; hooks do not count."""
+        return sum(job.turn.n is not None for job in self.queue)
+
+    @property
     def pending_bytes(self) -> int:
         """The bytes that the waiting jobs take."""
         return sum(job.size for job in self.queue)
