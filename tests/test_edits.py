@@ -154,6 +154,34 @@ async def test_what_runs_is_stopped(chat: Chat) -> None:
         assert stops == []
 
 
+async def test_a_hook_is_not_stopped(chat: Chat) -> None:
+    """The message had been answered, and what was stopped was, for instance, on_session_load."""
+    chat.edits = True
+    go, steps = asyncio.Event(), []
+
+    @chat.on_connect
+    async def connect() -> None:
+        steps.append("connects")
+        if len(steps) > 1:
+            await go.wait()
+        steps.append("connected")
+
+    @chat.on_message
+    async def answer(message: Message) -> None:
+        steps.append(message.content)
+
+    async with visit(chat) as tab:
+        await tab.wait_for_turn(await tab.send("one"))
+        steps[:] = ["came"]
+        await tab.reload()
+        await tab.wait_until(lambda: steps == ["came", "connects"])
+        n = await tab.edit("two")
+        await tab.wait_until(lambda: len(tab.events) == 2)
+        go.set()
+        assert await tab.wait_for_turn(n) == "done"
+        assert steps == ["came", "connects", "connected", "two"]
+
+
 async def test_a_question_of_what_is_replaced_is_closed(chat: Chat) -> None:
     chat.edits = True
 

@@ -405,7 +405,7 @@ class SessionLifecycle(ChangeSource):
             return  # a lifecycle hook cannot be stopped
         if self._untold and not self.turns.has_begun:
             return  # the client has not seen the end of the last turn, and means that one
-        if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
+        if self.turns.cancel("stopped", hooks=False) and "stop" in self.chat.hooks:
             job = hook_job(self.chat, "stop")
             job.waits_for_store = True  # the client learns first that the turn is stopped
             self.turns.add(job, first=True)

@@ -107,7 +107,7 @@ class LiveSession(SessionLifecycle):
         if self.turns.withdraw(n):
             self.end_turn(n, "message", "stopped")
         else:
-            self.turns.cancel("stopped")
+            self.turns.cancel("stopped", hooks=False)
 
     def _take_feedback(self, n: int, data: dict[str, Any], seq: int | None) -> None:
         """Store feedback on the message of entry ``seq``. Raises ``FrameError``."""

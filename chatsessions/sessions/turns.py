@@ -232,18 +232,18 @@ class Turns:
         self.queue = [job for job in self.queue if job.sets_up]
         return jobs
 
-    def cancel(self, status: str) -> bool:
+    def cancel(self, status: str, *, hooks: bool = True) -> bool:
         """
         Cancel the running jobs as ``stopped`` or ``interrupted``; return False if there is none.
 
-        A handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and its later
-        changes are refused.
+        Without ``hooks``, lifecycle hooks go on. A handler gets ``STOP_TIMEOUT`` seconds to clean
+        up; then it is abandoned, and its later changes are refused.
         """
         anything = False
         for job in (self.job, self.aside):
             if job is None or job.cancelled_as is not None or job.task is None:
                 continue
-            if job.has_deadline and status == "stopped":
+            if (job.has_deadline and status == "stopped") or (job.turn.n is None and not hooks):
                 continue
             anything = True
             job.cancelled_as = status
