@@ -359,6 +359,8 @@ class SessionValues:
             self.look(drop=False)
         else:
             self.error = self.look() or self.error
+        if not self._turns.has_other(None):
+            self.user_session.tell_again()  # code outside of turns has no end that is looked at
 
     def used(self) -> None:
         """
@@ -371,7 +373,11 @@ class SessionValues:
 
     def settle(self, turn: Turn | None) -> None:
         """Stop watching the values that ``turn`` has read, unless another turn or a task runs."""
-        if not self._turns.has_other(turn) and not len(self._tasks):
+        if self._turns.has_other(turn):
+            return
+        if len(self._tasks) > 0:
+            self.user_session.tell_again()
+        else:
             self.user_session.settle()
 
     def check(self, turn: Turn | None) -> None:
