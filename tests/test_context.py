@@ -625,6 +625,35 @@ async def test_what_a_spawned_task_changes_inside_a_value_is_stored(
     assert await state_of(client.live) == {"history": ["one", "two"]}
 
 
+async def test_each_change_of_a_spawned_task_is_stored_while_it_runs(
+    worker: Worker, chat: Chat
+) -> None:
+    """The first one was, and the others with whatever else was stored."""
+    steps = [asyncio.Event(), asyncio.Event(), asyncio.Event()]
+
+    async def work() -> None:
+        for number, step in enumerate(steps):
+            await step.wait()
+            user_session["history"].append(number)
+        await asyncio.Event().wait()
+
+    @chat.on_event("start")
+    async def start() -> None:
+        user_session["history"] = []
+        spawn(work())
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    for number, step in enumerate(steps):
+        step.set()
+        expected = {"history": list(range(number + 1))}
+
+        async def is_stored(expected: Any = expected) -> bool:
+            return await state_of(client.live) == expected
+
+        await eventually(is_stored, seconds=30)
+
+
 async def start_hanging(worker: Worker, chat: Chat) -> tuple[Client, asyncio.Task[None]]:
     """A session with a spawned task that runs for ever, after its turn."""
     tasks: list[asyncio.Task[None]] = []

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 
 import chatsessions as cl
 from chatsessions import (
@@ -445,6 +446,28 @@ def test_make_async_of_an_async_function() -> None:
 def test_make_async_of_what_cannot_be_called() -> None:
     with pytest.raises(TypeError, match="takes a function, not 'called already'"):
         make_async("called already")  # type: ignore[arg-type]
+
+
+async def test_a_thread_that_finds_nothing_next_fails(
+    worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its turn ran for ever: a future of asyncio cannot raise StopIteration."""
+
+    def find() -> int:
+        return next(number for number in (1, 2) if number > 2)
+
+    @chat.on_event("async")
+    async def run_async() -> None:
+        await make_async(find)()
+
+    chat.on_event("sync")(find)
+    client = await Client.open(worker, chat)
+    for name in ("sync", "async"):
+        assert await client.run(name) == "failed"
+    chat.profiles(find)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await chat.get_profiles(AnonymousUser())
+    assert caplog.text.count("raised StopIteration: write next(found, None)") == 2
 
 
 async def test_many_at_once_do_not_wait_for_one_another(worker: Worker, chat: Chat) -> None:

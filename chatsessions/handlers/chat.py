@@ -19,6 +19,7 @@ from chatsessions.auth.access import Access
 from chatsessions.exceptions import ChatError, StorageError
 from chatsessions.protocol import frames
 from chatsessions.storage.conversation import FORMATS, Format
+from chatsessions.storage.database import call_in_thread
 
 from .profiles import ChatProfile, Starter, checked_profiles, checked_starters
 
@@ -360,7 +361,7 @@ class Chat:
 
         def call() -> list[T]:
             # Checked in the thread too: the result may be a generator that makes queries.
-            return check(handler(user), repr(self))
+            return check(call_in_thread(handler, user), repr(self))
 
         found: list[T] = await (run_in_thread(call) if run_in_thread else sync_to_async(call)())
         return found

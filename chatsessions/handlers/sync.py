@@ -15,6 +15,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.db import close_old_connections
 
 from chatsessions.exceptions import TurnStopped
+from chatsessions.storage.database import call_in_thread
 
 from .bridge import Done, has_loop, refuse_stopped, wait_for, watched
 from .context import Context, current
@@ -161,6 +162,6 @@ def _with_connections(work: Callable[[], R]) -> R:
     """Run ``work``; close the thread's unusable database connections before and after."""
     close_old_connections()
     try:
-        return work()
+        return call_in_thread(work)
     finally:
         close_old_connections()

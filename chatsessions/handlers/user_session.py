@@ -85,6 +85,7 @@ class UserSession(MutableMapping[str, Any]):
         "_max_bytes",
         "_session",
         "_size",
+        "_told",
         "_values",
         "changed",
         "local",
@@ -112,6 +113,8 @@ class UserSession(MutableMapping[str, Any]):
         self._values: dict[str, Any] = {}
         #: The keys whose values may have been changed inside.
         self.touched: set[str] = set()
+        #: Those among them whose use is known to ``after_change``.
+        self._told: set[str] = set()
         #: Whether a key was set or deleted since :meth:`take_state` was called.
         self.changed = False
         self._size = 1 + sum(map(_item_size, encoded.items()))
@@ -123,11 +126,11 @@ class UserSession(MutableMapping[str, Any]):
         if key in RESERVED:
             return RESERVED[key](self._session)
         value = self._load(key)
-        if type(value) not in _IMMUTABLE and key not in self.touched:
+        if type(value) not in _IMMUTABLE and key not in self._told:
             self._before_change()
             with self._lock:
                 if key in self._values:
-                    self.touched.add(key)
+                    self._touch(key)
             self._after_change()
         return value
 
@@ -142,7 +145,7 @@ class UserSession(MutableMapping[str, Any]):
                 self._put_value(key, raw, value)
             self._values[key] = value
             if type(value) not in _IMMUTABLE:
-                self.touched.add(key)
+                self._touch(key)
         self._after_change()
 
     def __delitem__(self, key: str) -> None:
@@ -219,7 +222,7 @@ class UserSession(MutableMapping[str, Any]):
         """
         Return the values for code that can change nothing any more.
 
-        It can read all of them: their keys count as touched, so that no value has to be watched.
+        It can read all of them: their use counts as known, so that no value has to be watched.
         """
         found = UserSession(
             self._session,
@@ -231,7 +234,7 @@ class UserSession(MutableMapping[str, Any]):
         )
         with self._lock:
             found._values = dict(self._values)
-        found.touched.update(found._encoded)
+        found._told.update(found._encoded)
         found.local = self.local
         return found
 
@@ -288,8 +291,7 @@ class UserSession(MutableMapping[str, Any]):
                     error = error or refused
             if drop:
                 for key in refusing - gone:
-                    del self._values[key]
-                    self.touched.discard(key)
+                    self._forget(key)
         return error
 
     def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
@@ -307,8 +309,7 @@ class UserSession(MutableMapping[str, Any]):
             for key in dropped:
                 self._drop(key)
             for key in values:
-                self._values.pop(key, None)
-                self.touched.discard(key)
+                self._forget(key)
             self._encoded.update(values)
             self._size = size
             self.changed = self.changed or bool(values)
@@ -325,6 +326,12 @@ class UserSession(MutableMapping[str, Any]):
         """Stop looking for changes inside the values used so far: the turn is over."""
         with self._lock:
             self.touched.clear()
+            self._told.clear()
+
+    def tell_again(self) -> None:
+        """Call ``after_change`` again when a value is used that may be changed inside."""
+        with self._lock:
+            self._told.clear()
 
     def encoded(self) -> dict[str, bytes]:
         """Return each key's encoded value."""
@@ -397,9 +404,18 @@ class UserSession(MutableMapping[str, Any]):
 
     def _drop(self, key: str) -> None:
         self._size -= _item_size((key, self._encoded.pop(key)))
+        self._forget(key)
+        self.changed = True
+
+    def _touch(self, key: str) -> None:
+        self.touched.add(key)
+        self._told.add(key)
+
+    def _forget(self, key: str) -> None:
+        """Forget the value of ``key``; the stored one is decoded at its next use."""
         self._values.pop(key, None)
         self.touched.discard(key)
-        self.changed = True
+        self._told.discard(key)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes and size > self._size:

@@ -360,6 +360,8 @@ class SessionValues:
             self.look(drop=False)
         else:
             self.error = self.look() or self.error
+        if not self._turns.has_other(None):
+            self.user_session.tell_again()  # code outside of turns has no end that is looked at
 
     def used(self) -> None:
         """
@@ -372,7 +374,11 @@ class SessionValues:
 
     def settle(self, turn: Turn | None) -> None:
         """Stop watching the values that ``turn`` has read, unless other code may use values."""
-        if not (self._turns.has_other(turn) or self._tasks or self.blocks):
+        if self._turns.has_other(turn):
+            return
+        if self._tasks or self.blocks:
+            self.user_session.tell_again()
+        else:
             self.user_session.settle()
 
     def check(self, turn: Turn | None) -> None:

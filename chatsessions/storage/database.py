@@ -121,6 +121,21 @@ def is_pooled(connection: BaseDatabaseWrapper) -> bool:
     return bool(connection.settings_dict["OPTIONS"].get("pool"))
 
 
+def call_in_thread(function: Callable[..., T], *args: Any) -> T:
+    """
+    Call ``function`` in a thread that code in an event loop waits for.
+
+    Raises what it raises, but ``RuntimeError`` instead of ``StopIteration``: a future of asyncio
+    cannot raise that, and the code would wait for ever.
+    """
+    try:
+        return function(*args)
+    except StopIteration as error:
+        raise RuntimeError(
+            "A function in a thread raised StopIteration: write next(found, None), or catch it."
+        ) from error
+
+
 class Connections(threading.local):
     """
     Runs functions on database connections that work; each thread has connections of its own.
@@ -142,7 +157,7 @@ class Connections(threading.local):
             self._looked_at = time.monotonic()
         self._has_failed = True
         try:
-            result = function(*args)
+            result = call_in_thread(function, *args)
         except Exception as error:
             if is_read_only(error):
                 # The connection works, but it will never take a write.
