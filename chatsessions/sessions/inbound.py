@@ -125,8 +125,9 @@ class InboundEvents:
             return False
         pending, crowded = 0, False
         if not overtakes:
-            pending = self._turns.pending
-            crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
+            if self._turns.queue:
+                pending = self._turns.pending
+                crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
             if self._turns.handled.runs:
                 # Turns that overtook a waiting one are remembered until that one ends.
                 pending += max(0, self._turns.handled.count_ahead - self._answers_ahead)

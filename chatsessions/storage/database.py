@@ -121,6 +121,9 @@ def is_pooled(connection: BaseDatabaseWrapper) -> bool:
     return bool(connection.settings_dict["OPTIONS"].get("pool"))
 
 
+STOPPED = "A function in a thread raised StopIteration: write next(found, None), or catch it."
+
+
 def call_in_thread(function: Callable[..., T], *args: Any) -> T:
     """
     Call ``function`` in a thread that code in an event loop waits for.
@@ -131,9 +134,7 @@ def call_in_thread(function: Callable[..., T], *args: Any) -> T:
     try:
         return function(*args)
     except StopIteration as error:
-        raise RuntimeError(
-            "A function in a thread raised StopIteration: write next(found, None), or catch it."
-        ) from error
+        raise RuntimeError(STOPPED) from error
 
 
 class Connections(threading.local):
@@ -157,7 +158,9 @@ class Connections(threading.local):
             self._looked_at = time.monotonic()
         self._has_failed = True
         try:
-            result = call_in_thread(function, *args)
+            result = function(*args)
+        except StopIteration as error:
+            raise RuntimeError(STOPPED) from error
         except Exception as error:
             if is_read_only(error):
                 # The connection works, but it will never take a write.
