@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -98,6 +99,41 @@ async def test_of_those_beside_others_one_runs_at_a_time(chat: Chat) -> None:
         assert await tab.wait_for_turn(first) == "done"
         assert await tab.wait_for_turn(second) == "done"
     assert order == [("begins", 1), ("ends", 1), ("begins", 2), ("ends", 2)]
+
+
+async def test_none_runs_before_the_session_is_set_up(chat: Chat) -> None:
+    """It did not find what on_session_load makes, and on_chat_start had not begun."""
+    chat.beside = frozenset({"window_message"})
+    order: list[str] = []
+    may_load, may_start = asyncio.Event(), asyncio.Event()
+
+    @chat.session_lifespan
+    async def lifespan() -> AsyncIterator[None]:
+        order.append("lifespan")
+        yield
+
+    @chat.on_session_load
+    async def load() -> None:
+        await may_load.wait()
+        order.append("load")
+
+    @chat.on_chat_start
+    async def start() -> None:
+        order.append("start")
+        await may_start.wait()
+
+    @chat.on_window_message
+    async def window() -> None:
+        order.append("window")
+
+    async with visit(chat) as tab:
+        n = await tab.send_event("window_message", 1)
+        await until(lambda: get_worker().live[tab.session_id].inbound.stored == n)
+        await aemit_to(tab.session_id, "note")
+        may_load.set()
+        assert await tab.wait_for_turn(n) == "done"
+        assert order == ["lifespan", "load", "start", "window"]
+        may_start.set()
 
 
 async def test_one_beside_a_handler_that_asks_does_not_hold_it_up(chat: Chat) -> None:

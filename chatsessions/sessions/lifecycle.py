@@ -334,7 +334,7 @@ class SessionLifecycle(ChangeSource):
         set_up = self.lifespan.handler
         if set_up is not None:
             turn = Turn(None, "session_lifespan")
-            self.turns.add(Job(turn=turn, handler=set_up, has_deadline=True))
+            self.turns.add(Job(turn=turn, handler=set_up, sets_up=True, has_deadline=True))
         self._add_hook("session_load")
         left, self._left = self._left, None
         past, self._past = self._past, None

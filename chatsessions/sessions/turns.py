@@ -297,7 +297,7 @@ class Turns:
     def _next(self) -> None:
         running = self.job
         if running is not None:
-            if self.aside is None and not self.draining:
+            if self.aside is None and not self.draining and self._is_set_up(running):
                 job = next((one for one in self.queue if self._may_overtake(one, running)), None)
                 if job is not None:
                     self.queue.remove(job)
@@ -310,6 +310,12 @@ class Turns:
         else:
             self.job = self.queue.pop(0)
             self._start(self.job)
+            self._next()  # one that waits may run beside it
+
+    def _is_set_up(self, running: Job) -> bool:
+        """Return True if no job that sets up runs or waits, and the start does not wait."""
+        waits = any(job.sets_up or job.turn.n == 0 for job in self.queue)
+        return not (running.sets_up or waits)
 
     def _may_overtake(self, job: Job, running: Job) -> bool:
         if self._asking > 0:
