@@ -273,7 +273,7 @@ async def test_a_message_left_open_that_cannot_be_told_at_all_takes_nothing_else
                 user_session["kept"] = 1
                 await context.emitter.emit("note")
 
-        with calling_from(second), pytest.raises(AttributeError, match="as_event"):
+        with calling_from(second), pytest.raises(TypeError, match="list of Action"):
             await block()
         assert len(await stored(client, "note")) == 1
         assert dict(client.live.user_session) == {"kept": 1}

@@ -56,8 +56,10 @@ export class ChatWidgetElement extends HTMLElement {
     visualViewport?.addEventListener("resize", this.#fit);
     const before = recall(this.#key);
     if (before) void this.#load();
+    // At another place of the page it does not cover that any more.
+    if (this.#open) this.#turned();
     // On a phone, somebody who has followed a link wants to see where it leads.
-    if (before === "open" && (!this.#phone.matches || reloaded())) this.#show();
+    else if (before === "open" && (!this.#phone.matches || reloaded())) this.#show();
   }
 
   disconnectedCallback() {

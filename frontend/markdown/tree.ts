@@ -121,7 +121,7 @@ function written(src: string): Tokens.Escape {
 }
 
 /** References that a text defines, by their names. */
-export type Definitions = Record<string, { href: string | null; title: string | null }>;
+export type Definitions = Lexer["tokens"]["links"];
 
 /** @param definitions of what comes before a text @returns them, and those of the text itself, which is complete */
 export function define(source: string, definitions: Definitions): Definitions {

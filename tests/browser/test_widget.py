@@ -172,6 +172,20 @@ def test_on_a_phone_it_covers_the_page(open_page: Callable[..., Widget]) -> None
     expect(widget.panel).to_be_hidden()
 
 
+def test_on_a_phone_it_covers_the_page_wherever_it_is_moved_to(
+    open_page: Callable[..., Widget],
+) -> None:
+    widget = open_page(**PHONE)
+    widget.open()
+    for _ in range(2):  # also on a page that was reloaded with an open panel
+        widget.element.evaluate("widget => document.body.prepend(widget)")
+        expect(widget.panel).to_be_visible()
+        assert widget.panel.evaluate("panel => panel.matches(':modal')")
+        expect(widget.button).to_have_attribute("aria-expanded", "true")
+        widget.page.reload()
+        expect(widget.panel).to_be_visible()
+
+
 def test_a_panel_on_a_page_with_a_style_of_its_own(open_page: Callable[..., Widget]) -> None:
     """
     Page and widget do not style each other. Where the window becomes narrow an open panel covers
