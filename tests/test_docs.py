@@ -661,7 +661,7 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     "asgi": {"AllowedHostsValidator"},
     "consumers": set(),
     "exceptions": set(),
-    "input_widget": {"InputWidget", "check_settings", "widgets_of"},
+    "input_widget": {"InputWidget", "check_inputs", "check_settings", "widgets_of"},
     "models": {"DatabaseNow", "JSONTextField", "ago"},
     "signals": set(),
     "testing": set(),

@@ -175,4 +175,4 @@ def test_a_page_that_is_not_allowed(
         assert asked == "TypeError"
     log = support.log()
     assert f"A websocket was refused (403): its page's address is '{other.origin}'" in log
-    assert f"A page of '{other.origin}' may not ask for /chats/profiles/ (403)" in log
+    assert f"A page of '{other.origin}' may not ask for '/chats/profiles/' (403)" in log

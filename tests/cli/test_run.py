@@ -320,14 +320,17 @@ async def test_ctrl_c_interrupts_what_runs_and_is_quiet_about_it(run: Start, cou
 # What does not
 
 
-def test_a_file_that_is_no_database_is_said_in_words_and_left_alone(counter: Path) -> None:
+def test_a_file_that_is_no_database_is_said_in_words_and_left_alone(
+    run: Start, counter: Path
+) -> None:
     database = counter / ".chatsessions" / "db.sqlite3"
     database.parent.mkdir()
     database.write_text("My notes. " * 1000)
-    result = call("run", "counter_bot.py", "--headless", cwd=counter)
-    assert result.returncode == 1
-    assert "The database cannot be used: file is not a database" in result.stderr
-    assert "Traceback" not in result.stderr
+    served = run("counter_bot.py", wait=False)
+    assert served.process is not None
+    assert served.process.wait(PATIENCE) == 1
+    assert "The database cannot be used: file is not a database" in served.terminal()
+    assert "Traceback" not in served.terminal()
     assert database.read_text() == "My notes. " * 1000
 
 
@@ -386,13 +389,20 @@ def test_a_second_run_of_a_folder_names_the_first(served: Run) -> None:
         assert f"it is served at {served.origin}/ by process {served.process.pid}" in result.stderr
 
 
+class SilentHandler(BaseHTTPRequestHandler):
+    """Any web server, which logs nothing to the terminal of this process."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def test_a_taken_port_is_named_and_the_next_one_offered(served: Run, counter: Path) -> None:
     result = call("run", "counter_bot.py", "--port", str(served.port), cwd=counter)
     assert result.returncode == 1
     assert f"Port {served.port} is taken" in result.stderr
     assert "(uvicorn) answers there, perhaps another chatsessions run." in result.stderr
     assert "The next free one is --port" in result.stderr
-    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+    with HTTPServer(("127.0.0.1", 0), SilentHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         result = call("run", "counter_bot.py", "--port", str(server.server_port), cwd=counter)
         server.shutdown()
