@@ -908,6 +908,36 @@ async def test_a_database_that_does_not_answer_throws_nobody_out(
         assert (await closed(tab))[0] == "unauthorized"
 
 
+class Choosy(ModelBackend):
+    """Cannot say anything about ada, once it is so."""
+
+    fails = False
+
+    def get_user(self, user_id: Any) -> Any:
+        user = super().get_user(user_id)
+        if user is not None and user.username == "ada" and self.fails:
+            raise ValueError("no answer about ada")
+        return user
+
+
+async def test_a_backend_that_fails_for_one_user_lets_no_other_stay(
+    chat: Chat,
+    ada: User,
+    eve: User,
+    soon: None,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.{Choosy.__name__}"]
+    async with visit(chat, user=ada) as kept, visit(chat, user=eve) as tab:
+        monkeypatch.setattr(Choosy, "fails", True)
+        await User.objects.filter(pk=eve.pk).aupdate(is_active=False)
+        assert (await closed(tab))[0] == "unauthorized"
+        assert kept.connected
+        assert f"The login of user {ada.pk} could not be looked at again" in caplog.text
+
+
 async def test_a_connection_that_is_gone_is_not_looked_at(chat: Chat, ada: User) -> None:
     async with visit(chat, user=ada) as tab:
         logins = get_worker().logins

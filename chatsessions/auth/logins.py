@@ -33,6 +33,7 @@ from django.contrib.auth.models import AbstractBaseUser, Group, PermissionsMixin
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
 from django.core.exceptions import ObjectDoesNotExist
+from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import Signal
@@ -167,19 +168,37 @@ class Logins:
     # Checks
 
     async def _look_at(self, logins: Sequence[Login]) -> None:
-        for start in range(0, len(logins), BATCH):
-            batch = logins[start : start + BATCH]
-            try:
-                verdicts = await self._read(look_again, batch)
-            except Exception:
-                logger.exception("Logins could not be looked at again; they are, next time")
-                return
-            for login, verdict in zip(batch, verdicts, strict=True):
-                if login in self._logins:
-                    try:
-                        self._tell(login, verdict)
-                    except Exception:  # go on with the others
-                        logger.exception("User %s could not be told of", login.user.pk)
+        try:
+            for start in range(0, len(logins), BATCH):
+                await self._check(logins[start : start + BATCH])
+        except DatabaseError:
+            logger.exception("Logins could not be looked at again; they are, next time")
+
+    async def _check(self, batch: Sequence[Login]) -> None:
+        """
+        Check ``batch``, and tell each login.
+
+        If the project's code raises, such as a backend that cannot answer for one user, the logins
+        are checked one by one: the others are checked all the same. Raises database errors.
+        """
+        try:
+            verdicts = await self._read(look_again, batch)
+        except DatabaseError:
+            raise
+        except Exception:
+            if len(batch) > 1:
+                for login in batch:
+                    await self._check([login])
+            else:
+                text = "The login of user %s could not be looked at again; it is, next time"
+                logger.exception(text, batch[0].user.pk)
+            return
+        for login, verdict in zip(batch, verdicts, strict=True):
+            if login in self._logins:
+                try:
+                    self._tell(login, verdict)
+                except Exception:  # go on with the others
+                    logger.exception("User %s could not be told of", login.user.pk)
 
     def _tell(self, login: Login, verdict: AbstractBaseUser | Promise) -> None:
         if isinstance(verdict, Promise):
