@@ -172,17 +172,7 @@ export class ChatSessionElement extends HTMLElement {
 
   disconnectedCallback() {
     // An element that is only being moved is back before this runs.
-    queueMicrotask(() => {
-      if (this.isConnected) return;
-      this.#scrolling.disconnect();
-      this.#messageList.questions.pause();
-      this.#panels.tell(({ older }) => older.disconnect());
-      this.#window.unlisten();
-      this.#unread.disconnect();
-      this.#work.show(null);
-      this.#client?.close();
-      this.#unclaim();
-    });
+    queueMicrotask(() => this.isConnected || this.#leave());
   }
 
   attributeChangedCallback(name: string, before: string | null, now: string | null) {
@@ -197,9 +187,21 @@ export class ChatSessionElement extends HTMLElement {
     this.#parts.input.focus(options);
   }
 
+  #leave() {
+    this.#scrolling.disconnect();
+    this.#messageList.questions.pause();
+    this.#panels.tell(({ older }) => older.disconnect());
+    this.#window.unlisten();
+    this.#unread.disconnect();
+    this.#work.show(null);
+    this.#client?.close();
+    this.#unclaim();
+  }
+
   // --- beginnings -----------------------------------------------------------------------------------
 
-  #begin() {
+  /** @param waited for another element to leave this one's place */
+  #begin(waited = false) {
     this.#client?.close();
     this.#client = this.#server = null;
     this.#unclaim();
@@ -211,6 +213,10 @@ export class ChatSessionElement extends HTMLElement {
     this.#label();
     const src = this.getAttribute("src");
     if (!src) return;
+    // Who replaces an element may put in the new one before they remove the old one.
+    if (!waited && this.id && places.get(`${src} id=${this.id}`)?.isConnected) {
+      return queueMicrotask(() => this.isConnected && !this.#client && this.#begin(true));
+    }
     const [profile, thread, owner] = ["profile", "thread", "owner"].map((name) => this.getAttribute(name) ?? undefined);
     const language = this.#language;
     this.#owner = this.getAttribute("owner");
@@ -230,6 +236,8 @@ export class ChatSessionElement extends HTMLElement {
 
   /** What tells this element's conversation from others of its chat on the page: its `id`, or its place. */
   #claim(src: string) {
+    // What was just removed makes way for what is put in its place.
+    for (const element of places.values()) if (!element.isConnected) element.#leave();
     let key = this.id && `id=${this.id}`;
     for (let place = 2; places.has(`${src} ${key}`); place++) key = `${place}`;
     this.#place = `${src} ${key}`;
@@ -240,9 +248,9 @@ export class ChatSessionElement extends HTMLElement {
   /** Whether it has its conversation still; or again, to show that it is over. */
   #reclaim() {
     const other = places.get(this.#place);
-    if (other === this) return true;
     const same = this.#place.startsWith(`${this.getAttribute("src")} `) && this.getAttribute("owner") === this.#owner;
-    if (other || !same || !SILENT.includes(this.#state.state)) return false;
+    if (other === this || !same) return same;
+    if (other || !SILENT.includes(this.#state.state)) return false;
     places.set(this.#place, this);
     return true;
   }

@@ -53,6 +53,15 @@ def test_moved_removed_and_put_back(open_chat: Callable[..., Chat]) -> None:
     chat.shows(GREETING)
     chat.element.evaluate("chat => chat.setAttribute('src', '/ws/parrot/')")
     chat.shows(*["hello"] * 3, *["moved"] * 3, *["back"] * 3)
+    chat.element.evaluate(
+        """chat => {
+          const { parentNode } = chat;
+          chat.remove();
+          chat.setAttribute("src", "/ws/counter/");
+          parentNode.append(chat);
+        }"""
+    )
+    chat.shows(GREETING)
 
 
 def test_an_address_without_a_slash_is_resolved_as_a_link_is(

@@ -75,6 +75,39 @@ def test_two_chats_of_one_kind_on_a_page(server: Server, page: Page) -> None:
     assert third.session == sessions[2]
 
 
+SWAPS = {
+    "at once": "chat => chat.replaceWith(chat.cloneNode())",
+    "the new one first": """chat => {
+      const template = document.createElement("template");
+      template.innerHTML = chat.outerHTML;
+      chat.before(template.content);
+      chat.remove();
+    }""",
+    "a copy first": "chat => { chat.before(chat.cloneNode()); chat.remove(); }",
+    "with all around it": "chat => { document.body.innerHTML = chat.outerHTML; }",
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_an_element_in_the_place_of_another_goes_on_with_its_conversation(
+    swap: str, server: Server, page: Page
+) -> None:
+    """As on pages of which a script changes a part, such as HTMX or Turbo."""
+    page.goto(f"{server.origin}/twins/?first=desk")
+    chat = Chat(page)
+    chat.say("one")
+    chat.shows(GREETING, "one", counted(1))
+    chat.input.fill("half a mess")
+    session = chat.session
+    for _ in range(2):
+        chat.element.evaluate(SWAPS[swap])
+        chat.shows(GREETING, "one", counted(1))
+        expect(chat.input).to_have_value("half a mess")
+        assert chat.session == session
+    chat.say("two")
+    chat.shows(GREETING, "one", counted(1), "two", counted(2))
+
+
 @pytest.mark.usefixtures("without_tls")
 def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Chat]) -> None:
     """
