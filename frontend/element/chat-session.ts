@@ -332,8 +332,9 @@ export class ChatSessionElement extends HTMLElement {
   // --- what the client says -----------------------------------------------------------------------
 
   #reset(reason: string) {
-    const { messages } = this.#parts;
+    const { messages, announcer } = this.#parts;
     this.#messageList.clear();
+    announcer.textContent = ""; // it may be an answer
     this.#starters.offer();
     this.#panels.tell(({ settings, earlier, older }) => {
       settings.clear();
@@ -477,7 +478,8 @@ export class ChatSessionElement extends HTMLElement {
 
   #showNotice({ code, detail, frame, retryAfter }: NoticeDetail) {
     if (frame) this.#dispatch("chat-event-refused", { code, detail, frame });
-    if (SAID_ELSEWHERE.includes(code)) return;
+    // What becomes of a hello is told by the state that follows.
+    if (SAID_ELSEWHERE.includes(code) || (detail && !frame && this.#state.state === "connecting")) return;
     if (frame?.name === "settings") return this.#panels.use(({ settings }) => settings.refused(frame.data, detail || code));
     const text = frame?.data?.content;
     const written = frame?.type === "answer" || frame?.name === "message";

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -148,6 +149,30 @@ def test_a_server_that_does_not_answer_or_refuses(server: Server, page: Page) ->
     chat.press("Try again")
     chat.shows(GREETING, "early", counted(1))
     expect(chat.input).to_be_focused()
+
+
+def test_a_server_that_can_open_no_session_for_a_while(server: Server, page: Page) -> None:
+    """The page comes back by itself, and says nothing of messages: there are none."""
+    attempts: list[str] = []
+    error = {"type": "error", "code": "storage_unavailable", "detail": "Try again in a moment."}
+
+    def line(socket: WebSocketRoute) -> None:
+        def refuse(_: object) -> None:
+            socket.send(json.dumps(error))
+            socket.close(code=4000)
+
+        attempts.append("")
+        if len(attempts) > 3:
+            socket.connect_to_server()
+        else:
+            socket.on_message(refuse)
+
+    page.route_web_socket("**/ws/**", line)
+    page.goto(f"{server.origin}/chat/counter/")
+    chat = Chat(page)
+    chat.shows(GREETING)
+    assert len(attempts) == 4
+    expect(chat.element.get_by_role("alert")).to_have_count(0)
 
 
 def test_the_chat_keeps_away_from_the_edges_of_a_wide_window(

@@ -193,3 +193,15 @@ def test_a_replay_and_a_stream_are_not_read_out(open_chat: Callable[..., Chat]) 
     expect(chat.log).to_have_attribute("aria-live", "polite")
     expect(chat.log).not_to_have_attribute("aria-busy", "true")
     assert chat.page.evaluate("window.read[0]") == "off"
+
+
+def test_what_was_read_out_goes_with_its_conversation(open_chat: Callable[..., Chat]) -> None:
+    """A screen reader finds nothing of it in the next one, which may be another person's."""
+    chat = open_chat("storyteller")
+    chat.say("rain")
+    chat.has_story(words=3)
+    chat.stop.click()
+    announcer = chat.element.locator("[part=announcer]").first
+    expect(announcer).to_have_text(re.compile("^Assistant: .+"))
+    chat.element.evaluate("chat => chat.client.newSession()")
+    expect(announcer).to_have_text("")
