@@ -23,8 +23,10 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, Message, context, http_session, user_session
+from chatsessions.cluster.commands import Attach
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.connected import ConnectedSession
+from chatsessions.cluster.directory import Owner
 from chatsessions.cluster.visited import VisitedSession
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
@@ -299,6 +301,36 @@ async def test_what_is_asked_meanwhile_ends_the_wait(bot: Bot) -> None:
         assert texts((await api.post(call=ask["call"], data={"content": "B"})).told) == [
             "You are B."
         ]
+
+
+async def test_an_owner_may_have_taken_the_session_anew_since_its_row_was_read(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request took the owner's new generation for another owner's, and was told 503."""
+    held: list[LiveSession] = []
+    async with held_elsewhere(bot) as api:
+        here = get_worker()
+        ask = here.directory.ask_in_turn
+
+        async def ask_later(owner: Owner, command: Attach) -> Any:
+            monkeypatch.undo()
+            bot.gate.set()
+            await until(lambda: not api.owner.live)
+            bot.gate.clear()
+            held.append(await api.owner.acquire(api.tab.id))
+            return await ask(owner, command)
+
+        monkeypatch.setattr(here.directory, "ask_in_turn", ask_later)
+        request = asyncio.create_task(api.post("wait"))
+        await until(lambda: held and held[0].turns.job)
+        [remote] = here.remotes.values()
+        await remote._take_look(await remote._look())  # as it does once a second
+        assert not remote.closed
+        bot.gate.set()
+        response = await request
+        assert response.status_code == 200
+        assert texts(response.told) == ["2: wait", "waited"]
+        held[0].release()
 
 
 async def test_a_websocket_that_is_connected_there_has_the_session_to_itself(bot: Bot) -> None:

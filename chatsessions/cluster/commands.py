@@ -267,6 +267,8 @@ class Attached(Struct, tag="attached"):
     """The session stays at its owner, which sends hints from this ``standing`` on."""
 
     standing: Standing
+    #: The owner's generation; None from an earlier release.
+    generation: int | None = None
 
 
 class Taken(Struct, tag="taken"):

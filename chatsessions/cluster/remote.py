@@ -178,6 +178,8 @@ class RemoteSession(ABC):
             if not isinstance(answer, Attached):
                 self._not_attached(answer)
         if isinstance(answer, Attached):
+            # The owner may have released the session, and taken it again, since its row was read.
+            self.generation = answer.generation or self.generation
             try:
                 await self._attached(answer.standing)
             except BaseException:  # the client went away, or the log cannot be read

@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import SessionOver, StoreUnavailable
+from chatsessions.exceptions import OwnershipLost, SessionOver, StoreUnavailable
 from chatsessions.handlers.session import in_language_of
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
@@ -204,7 +204,15 @@ class CommandServer:
         is_attached = (
             await subscriber.connect(command) if subscriber.relayed else await subscriber.visit()
         )
-        return Attached(live.standing()) if is_attached else NotHere()
+        if not is_attached:
+            return NotHere()
+        if not live.log.is_stored:
+            # By its row, at which the other worker looks, the session is not this owner's yet.
+            try:
+                await live.log.flushed()
+            except OwnershipLost:
+                return NotHere()
+        return Attached(live.standing(), live.log.generation)
 
     async def _for_subscriber(self, command: OfRemote) -> Answer:
         subscriber = self._subscribers.get(command.remote)
