@@ -50,6 +50,8 @@ async function scripts() {
     format: "esm",
     target: `es${ECMA}`,
     charset: "utf8",
+    // The source maps name the packages' files in node_modules, wherever that directory is a link to.
+    preserveSymlinks: true,
     plugins: [stylesheets],
   });
   const texts = new Map(outputFiles.map(({ path, text }) => [basename(path), text]));
