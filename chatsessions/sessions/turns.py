@@ -310,7 +310,8 @@ class Turns:
         else:
             self.job = self.queue.pop(0)
             self._start(self.job)
-            self._next()  # one that waits may run beside it
+            if self.queue:
+                self._next()  # one that waits may run beside it
 
     def _is_set_up(self, running: Job) -> bool:
         """Return True if no job that sets up runs or waits, and the start does not wait."""
