@@ -8,7 +8,6 @@ raises an error that says what to do instead; the module ``names`` lists them al
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from chatsessions import (
     on_connect,
@@ -45,7 +44,7 @@ from .context import context
 from .element import Audio, File, Image, Pdf, Pyplot, Task, TaskList, TaskStatus, Text, Video
 from .message import AskActionMessage, AskFileMessage, AskUserMessage, ErrorMessage, Message
 from .mode import Mode, ModeOption
-from .names import MissingModules, missing
+from .names import MODULES, MissingModules, missing_from
 from .step import Step, step
 from .sync import make_async, run_sync, sleep
 from .types import ChatProfile, Starter, StarterCategory
@@ -114,6 +113,9 @@ __all__ = [
 # At the end, so that Python asks it only for modules that no other finder has.
 sys.meta_path.append(MissingModules)
 
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)
+# A name that a module does not have raises an error that says what to use instead.
+__getattr__ = missing_from(__name__)
+for _module, _known in MODULES.items():
+    if _known.state == "works":
+        _path = f"{__name__}.{_module}"
+        vars(sys.modules[_path])["__getattr__"] = missing_from(_path)

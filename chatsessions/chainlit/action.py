@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import chatsessions
 
-from .dicts import DictMixin
-from .names import missing
 from .session import current_session, here, rebuilding
+from .types import DictMixin
 
 
 @dataclass
@@ -31,16 +30,7 @@ class Action(DictMixin):
 
     def as_offered(self) -> chatsessions.Action:
         """Return the action as the core offers it."""
-        offered = chatsessions.Action(
-            self.name,
-            self.payload,
-            label=self.label,
-            tooltip=self.tooltip,
-            icon=self.icon,
-            id=self.id,
-        )
-        offered.message_id = self.forId
-        return offered
+        return chatsessions.Action.offered(vars(self) | {"message": self.forId})
 
     @classmethod
     def of(cls, action: chatsessions.Action) -> Action:
@@ -81,7 +71,3 @@ class Action(DictMixin):
 
 
 chatsessions.serializable(name="chatsessions.chainlit.Action")(Action)
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from .names import missing
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -27,7 +25,3 @@ def cache(func: Callable[P, R]) -> Callable[P, R]:
             return kept[key]
 
     return wrapper
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

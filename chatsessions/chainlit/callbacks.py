@@ -2,7 +2,8 @@
 The decorators: the functions that a bot decorates become handlers of the ``Chat`` of its module.
 
 A function that is decorated in an imported module also belongs to the importing bot. If a hook has
-several functions, the last one counts.
+several functions, the last one counts. Before a function runs, values that an earlier worker had
+only in memory are set again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.utils.translation import gettext
 
@@ -21,18 +22,20 @@ from chatsessions.handlers import chat as core
 from chatsessions.storage.conversation import MARKDOWN
 
 from .action import Action
+from .chat_context import chat_context
 from .message import Message
-from .names import missing
 from .registry import call, functions_of
-from .run import running
-from .session import current_session
-from .types import ChatProfile, Feedback, Starter
+from .session import BaseSession, current_session, here, local_steps, rebuilding
+from .step import Step
+from .types import ChatProfile, Feedback, Starter, ThreadDict
 from .user import PersistedUser
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Events whose handlers do not wait for the running handler.
-BESIDE = ("action", "settings", "window_message")
+#: The hooks whose calls are runs: steps that are not shown, the parents of the handler's steps.
+RUN_NAMES = ("on_chat_start", "on_message")
+#: The hooks that set the values which other hooks need.
+BUILD = ("on_chat_start", "on_chat_resume")
 
 
 def on_chat_start(func: F) -> F:
@@ -154,16 +157,71 @@ def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
         if convert is not None and given:
             converted = convert(*given)
             given = (await converted if isawaitable(converted) else converted,)
-        async with running(chat, hook, *given):
+        session = current_session()
+        if hook in BUILD:
+            session.is_built = True
+            session.thread_id_to_resume = session.thread_id if hook == "on_chat_resume" else None
+        elif hook != "on_chat_end":
+            await _build_again(chat, session)
+        steps = None
+        if hook in RUN_NAMES:
+            step = Step(hook, "run", parent_id=given[0].id if hook == "on_message" else None)
+            step.is_shown = False
+            steps = [step]
+        token = local_steps.set(steps)
+        try:
             await call(functions_of(chat)[hook], *given)
+        finally:
+            local_steps.reset(token)
 
     return run
+
+
+async def _build_again(chat: Chat, session: BaseSession) -> None:
+    """
+    Set values again that an earlier worker had only in memory, once per worker.
+
+    The bot's ``on_chat_resume`` sets them, or ``on_chat_start`` if the bot has no other. Messages
+    of that function are not shown, its questions are asked, and it cannot change stored values.
+    """
+    if session.is_built:
+        return
+    async with session.building:
+        functions = functions_of(chat)
+        if not session.is_built and here().user_session.lost:
+            token = rebuilding.set(True)
+            try:
+                if "on_chat_resume" in functions:
+                    await call(functions["on_chat_resume"], _thread(session))
+                elif "on_chat_start" in functions:
+                    await call(functions["on_chat_start"])
+            finally:
+                rebuilding.reset(token)
+        session.is_built = True
+
+
+def _thread(session: BaseSession) -> ThreadDict:
+    """Return the session's own thread, as ``on_chat_resume`` gets an old one."""
+    user = session.user
+    messages = chat_context.get()
+    thread: Any = {
+        "id": session.thread_id,
+        "createdAt": here().session.created_at.isoformat(),
+        "name": next((one.content for one in messages if one.type == "user_message"), None),
+        "userId": user and user.id,
+        "userIdentifier": user and user.identifier,
+        "tags": [],
+        "metadata": session.to_persistable(),
+        "steps": [message.to_dict() for message in messages],
+        "elements": [],
+    }
+    return cast("ThreadDict", thread)
 
 
 def _prepare(chat: Chat) -> None:
     """Set the options and the stop handler of a chat in which Chainlit's chats differ."""
     chat.keeps_unstorable = True
-    chat.beside = frozenset(BESIDE)
+    chat.beside = frozenset(("action", "settings", "window_message"))
     chat.message_format = chat.message_format or MARKDOWN
 
     async def stop() -> None:
@@ -246,7 +304,3 @@ def _profile(profile: ChatProfile) -> chatsessions.ChatProfile:
 def _sign(icon: str | None) -> str | None:
     """Return an icon that is a word or a sign; None for a URL or a path, which is not shown."""
     return icon if icon and "/" not in icon and "." not in icon else None
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -8,7 +8,6 @@ import chatsessions
 
 from .element import ELEMENT
 from .message import Message, MessageBase
-from .names import missing
 from .session import here, rebuilding
 
 
@@ -53,7 +52,3 @@ class ChatContext:
 
 
 chat_context = ChatContext()
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -11,7 +11,6 @@ import chatsessions
 from chatsessions.input_widget import widgets_of
 
 from .input_widget import InputWidget, Tab
-from .names import missing
 from .session import current_session, here, rebuilding
 
 
@@ -30,7 +29,7 @@ class ChatSettings:
         """Show the form with its initial values, which become the session's, and return them."""
         session = current_session()
         if rebuilding.get():
-            return self.settings() | session.chat_settings
+            return {**self.settings(), **session.chat_settings}
         return await self._form().send()
 
     async def refresh(self) -> dict[str, Any]:
@@ -45,7 +44,3 @@ class ChatSettings:
 
     def _form(self) -> chatsessions.ChatSettings:
         return chatsessions.ChatSettings([widget.as_core() for widget in self.inputs])
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Token
 from typing import Any
 
-from chatsessions.handlers.context import Context, find_context, use_context
+from chatsessions.handlers.context import Context, current_context, find_context
 
 from .emitter import BaseChainlitEmitter, ChainlitEmitter
-from .names import missing
 from .session import BaseSession, ChainlitContextException, current_session, here, local_steps
 
 
@@ -53,15 +53,13 @@ class _ContextVar:
             return default[0]
         return get_context()
 
-    def set(self, value: ChainlitContext) -> use_context:
+    def set(self, value: ChainlitContext) -> Token[Context | None]:
         """Make ``value`` the current context; return the token for :meth:`reset`."""
-        token = use_context(value.core)
-        token.__enter__()
-        return token
+        return current_context.set(value.core)
 
-    def reset(self, token: use_context) -> None:
+    def reset(self, token: Token[Context | None]) -> None:
         """Restore the context that was current before :meth:`set`."""
-        token.__exit__()
+        current_context.reset(token)
 
 
 context_var = _ContextVar()
@@ -80,10 +78,6 @@ class _CurrentContext:
 
 
 context = _CurrentContext()
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)
 
 
 __all__ = [

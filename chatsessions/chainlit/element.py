@@ -12,7 +12,6 @@ from uuid import uuid4
 import chatsessions
 from chatsessions.files.types import HEAD, raster_of, type_of_name
 
-from .names import missing
 from .session import current_session, current_thread_id, here, rebuilding
 from .types import ElementDict
 
@@ -66,10 +65,10 @@ class Element:
         if self.persisted:
             return
         if not self.url:
-            guessed: str = "" if self.mime else await asyncio.to_thread(self._guessed)
-            self.mime = mime = self.mime or guessed
+            if not self.mime:
+                self.mime = await asyncio.to_thread(self._guessed)
             name = self.name or self.type
-            self.file = await current_session().save(name, mime, self.path, self.content)
+            self.file = await current_session().save(name, self.mime, self.path, self.content)
             self.chainlit_key = self.file.id
         self.persisted = True
 
@@ -101,13 +100,9 @@ class Element:
 
     async def say(self) -> None:
         """Send the element as a message of its own, which is not part of the conversation."""
-        metadata = {ELEMENT: self.type}
-        if self.file is not None:
-            message = chatsessions.Message(self.name, metadata=metadata, files=[self.file])
-        else:
-            text = f"{self.name}: {self.url}".removeprefix(": ")
-            message = chatsessions.Message(text, metadata=metadata)
-        await message.send()
+        files = [] if self.file is None else [self.file]
+        text = self.name if files else f"{self.name}: {self.url}".removeprefix(": ")
+        await chatsessions.Message(text, metadata={ELEMENT: self.type}, files=files).send()
         self.is_said = True
 
     async def remove(self) -> None:
@@ -349,7 +344,3 @@ _TYPES: dict[str, type[Element]] = {
     "video": Video,
     "file": File,
 }
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

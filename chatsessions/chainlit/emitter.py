@@ -11,15 +11,12 @@ from chatsessions.handlers.messages import TYPES
 from .element import Element
 from .logger import warn_once
 from .message import AskFileMessage, AskUserMessage, ErrorMessage, Message
-from .names import missing
 from .session import BaseSession, here
 from .step import Step
 from .types import ToastType
 
-Method = Callable[..., Coroutine[Any, Any, None]]
 
-
-def _ignored(name: str) -> Method:
+def _ignored(name: str) -> Callable[..., Coroutine[Any, Any, None]]:
     """Return a method that does nothing but log a warning, once."""
 
     async def method(self: BaseChainlitEmitter, *_args: Any, **_kwargs: Any) -> None:
@@ -41,8 +38,7 @@ class BaseChainlitEmitter:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of the session."""
-        loop: asyncio.AbstractEventLoop = here().emitter.loop
-        return loop
+        return here().emitter.loop
 
     async def emit(self, event: str, data: Any = None) -> None:
         """Send an event of the application's own, which a page gets as ``chat-event``."""
@@ -128,23 +124,14 @@ class BaseChainlitEmitter:
     ) -> Any:
         """Ask for a text or for files."""
         text = step_dict.get("output", "")
+        options = {"timeout": spec.timeout, "raise_on_timeout": raise_on_timeout}
         if spec.type == "text":
-            question: AskUserMessage | AskFileMessage = AskUserMessage(
-                text, timeout=spec.timeout, raise_on_timeout=raise_on_timeout
-            )
-        elif spec.type == "file":
-            question = AskFileMessage(
-                text,
-                accept=spec.accept,
-                max_size_mb=spec.max_size_mb,
-                max_files=spec.max_files,
-                timeout=spec.timeout,
-                raise_on_timeout=raise_on_timeout,
-            )
-        else:
-            warn_once(f"emitter.send_ask_user() ignores {spec.type!r}: use AskActionMessage.")
-            return None
-        return await question.send()
+            return await AskUserMessage(text, **options).send()
+        if spec.type == "file":
+            files = (spec.accept, spec.max_size_mb, spec.max_files)
+            return await AskFileMessage(text, *files, **options).send()
+        warn_once(f"emitter.send_ask_user() ignores {spec.type!r}: use AskActionMessage.")
+        return None
 
     async def send_call_fn(
         self,
@@ -208,7 +195,3 @@ def _made(step_dict: Any) -> Message:
 
 class ChainlitEmitter(BaseChainlitEmitter):
     """The emitter of a session of this server."""
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

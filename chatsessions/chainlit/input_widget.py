@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, cast
 
 from chatsessions import input_widget as core
 
-from .names import missing
 from .types import InputWidgetType
 
 
@@ -17,9 +16,10 @@ from .types import InputWidgetType
 class InputWidget:
     """One input: ``id`` is its key in the settings, ``label`` what the user reads."""
 
-    #: The core's class, and the keys that it has besides those of all inputs.
+    #: The core's class.
     core_class: ClassVar[builtins.type[core.InputWidget]] = core.InputWidget
-    keys: ClassVar[tuple[str, ...]] = ()
+    #: The attributes of the core's class that it does not get.
+    own: ClassVar[tuple[str, ...]] = ()
 
     id: str
     label: str
@@ -41,8 +41,8 @@ class InputWidget:
         return self.core_class(**self._fields())
 
     def _fields(self) -> dict[str, Any]:
-        names = ("id", "label", "initial", "tooltip", "description", "disabled", *self.keys)
-        return {name: getattr(self, name) for name in names}
+        names = self.core_class.__struct_fields__
+        return {name: getattr(self, name) for name in names if name not in self.own}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the input as a dict."""
@@ -74,7 +74,6 @@ class Slider(InputWidget):
     """A number from ``min`` to ``max``."""
 
     core_class = core.Slider
-    keys = ("min", "max", "step")
     initial: float = 0
     min: float = 0
     max: float = 10
@@ -86,7 +85,7 @@ class Select(InputWidget):
     """One of ``values``, or of the values of ``items``."""
 
     core_class = core.Select
-    keys = ("items",)
+    own = ("values", "initial_index", "initial_value")
     initial: str | None = None
     initial_index: int | None = None
     initial_value: str | None = None
@@ -116,7 +115,7 @@ class MultiSelect(InputWidget):
     """Some of ``values``, or of the values of ``items``."""
 
     core_class = core.MultiSelect
-    keys = ("items",)
+    own = ("values",)
     initial: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     items: dict[str, str] = field(default_factory=dict)
@@ -131,7 +130,6 @@ class TextInput(InputWidget):
     """A text."""
 
     core_class = core.TextInput
-    keys = ("placeholder", "multiline")
     initial: str | None = None
     placeholder: str | None = None
     multiline: bool = False
@@ -142,7 +140,6 @@ class NumberInput(InputWidget):
     """A number."""
 
     core_class = core.NumberInput
-    keys = ("placeholder",)
     initial: float | None = None
     placeholder: str | None = None
 
@@ -152,7 +149,6 @@ class Tags(InputWidget):
     """A list of words; ``values`` are offered."""
 
     core_class = core.Tags
-    keys = ("values",)
     initial: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
 
@@ -168,7 +164,6 @@ class DatePicker(InputWidget):
     """A day, as text; in the mode ``range`` the first and the last, in a list."""
 
     core_class = core.DatePicker
-    keys = ("mode", "min_date", "max_date", "format", "placeholder")
     mode: Literal["single", "range"] = "single"
     initial: str | date | tuple[str | date, str | date] | None = None
     min_date: str | date | None = None
@@ -204,7 +199,3 @@ def _take_items(widget: Select | MultiSelect) -> None:
     if widget.values and widget.items:
         raise ValueError(f"You can only provide either values or items to create a {name}")
     widget.items = widget.items or {value: value for value in widget.values}
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

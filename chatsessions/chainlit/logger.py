@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import Any
-
-from .names import missing
 
 logger = logging.getLogger("chainlit")
 
@@ -15,7 +12,3 @@ logger = logging.getLogger("chainlit")
 def warn_once(message: str) -> None:
     """Log a warning, only the first time that it is given."""
     logger.warning(message)
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

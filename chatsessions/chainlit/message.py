@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Self, cast
 from uuid import uuid4
 
@@ -13,7 +14,6 @@ from chatsessions.storage.conversation import TEXT
 
 from .action import Action
 from .element import Element
-from .names import missing
 from .registry import author_of
 from .session import current_session, current_thread_id, here, local_steps, rebuilding, utc_now
 from .types import AskActionResponse, AskFileResponse, StepDict
@@ -39,7 +39,13 @@ class MessageBase:
     created_at: str | None = None
     core_class: ClassVar[type[chatsessions.Message]] = chatsessions.Message
 
-    def __init__(self, content: object, author: str | None, type_: str, id_: str | None) -> None:
+    def __init__(
+        self,
+        content: object,
+        author: str | None,
+        type_: str = "assistant_message",
+        id_: str | None = None,
+    ) -> None:
         self.type = type_
         self.actions: list[Action] = []
         self.elements: list[Element] = []
@@ -122,22 +128,14 @@ class MessageBase:
 
     async def send(self) -> Any:
         """Send the message, and return it; a streamed message is sent whole."""
-        session = current_session()
-        await self._prepare()
-        if not rebuilding.get():
-            await self.core.send()
-            await self._say_addresses()
+        await self._show(self.core.send)
         self.persisted = True
-        session.remember(self)
+        current_session().remember(self)
         return self
 
     async def update(self) -> bool:
         """Send the message as it is now, in place of what was sent before."""
-        current_session()
-        await self._prepare()
-        if not rebuilding.get():
-            await self.core.update()
-            await self._say_addresses()
+        await self._show(self.core.update)
         return True
 
     async def remove(self) -> bool:
@@ -160,6 +158,17 @@ class MessageBase:
             session.remember(self)
             self._describe()
         await self.core.stream_token(token, is_sequence)
+
+    async def _show(self, deliver: Callable[[], Awaitable[object]]) -> None:
+        """Send the message as it is now, and the URLs of its elements that are no files, once."""
+        current_session()
+        await self._prepare()
+        if rebuilding.get():
+            return
+        await deliver()
+        for element in self.elements:
+            if element.file is None and not element.is_said:
+                await element.say()
 
     async def _prepare(self) -> None:
         """Copy the message's current values to the core's message."""
@@ -188,12 +197,6 @@ class MessageBase:
         self.core.metadata = metadata or None
         known: Any = self.type if self.type in TYPES else "assistant_message"
         self.core.type = known
-
-    async def _say_addresses(self) -> None:
-        """Send the URLs of the elements that are no files, each once."""
-        for element in self.elements:
-            if element.file is None and not element.is_said:
-                await element.say()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} by {self.author}: {self.content[:40]!r}>"
@@ -287,18 +290,15 @@ class Message(MessageBase):
     def to_storable(self) -> dict[str, Any]:
         """Return what ``user_session`` stores: the core's message, and the other attributes."""
         self._describe()
-        kept = {name: getattr(self, name) for name in KEPT}
-        return {"core": self.core} | {name: value for name, value in kept.items() if value}
+        return {"core": self.core} | {name: kept for name in KEPT if (kept := getattr(self, name))}
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:
         """Return the message that was stored as ``data``."""
         core = data["core"]
         made = cls(core.content, core.author, id=core.id)
-        made.core, made.earlier_files = core, list(core.files)
-        for name in KEPT:
-            if name in data:
-                setattr(made, name, data[name])
+        vars(made).update(data)
+        made.earlier_files = list(core.files)
         return made
 
 
@@ -314,7 +314,7 @@ class ErrorMessage(MessageBase):
         author: str = DEFAULT_AUTHOR,
         fail_on_persist_error: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
     ) -> None:
-        super().__init__(content, author, "assistant_message", None)
+        super().__init__(content, author)
         self.fail_on_persist_error = fail_on_persist_error
 
 
@@ -324,22 +324,31 @@ class AskMessageBase(MessageBase):
     def __init__(
         self,
         content: str,
-        author: str,
-        type_: str,
-        timeout: float,
-        raise_on_timeout: bool,  # noqa: FBT001, RUF100  # Chainlit's signature
+        author: str = DEFAULT_AUTHOR,
+        type: str = "assistant_message",  # noqa: A002  # Chainlit's name
+        timeout: float = 60,
+        raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
     ) -> None:
-        super().__init__(content, author, type_, None)
+        super().__init__(content, author, type)
         self.timeout = timeout
         self.raise_on_timeout = raise_on_timeout
         self._asking: asyncio.Future[Any] | None = None
 
-    async def _ask(self, question: Any) -> Any:
-        """Ask, and return the answer; None if there was none, or the question was taken back."""
+    async def _ask(self, kind: Callable[..., Any], **options: Any) -> Any:
+        """
+        Ask a question of the core's class ``kind``, and return the answer.
+
+        Return None if there was none, or if the question was taken back.
+        """
+        question = kind(
+            self.content,
+            timeout=self.timeout,
+            raise_on_timeout=self.raise_on_timeout,
+            **options,
+        )
         current_session()
         await self._prepare()
         question.author = self.author
-        question.raise_on_timeout = self.raise_on_timeout
         self.wait_for_answer = True
         # Ask in the turn's own task, so that the core knows that the handler waits.
         task = asyncio.current_task()
@@ -371,25 +380,15 @@ class AskMessageBase(MessageBase):
 class AskUserMessage(AskMessageBase):
     """Asks for a text."""
 
-    def __init__(
-        self,
-        content: str,
-        author: str = DEFAULT_AUTHOR,
-        type: str = "assistant_message",  # noqa: A002  # Chainlit's name
-        timeout: float = 60,
-        raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
-    ) -> None:
-        super().__init__(content, author, type, timeout, raise_on_timeout)
-
     async def send(self) -> StepDict | None:
         """Ask, and return the answer as a dict whose ``output`` is the text; None without one."""
-        answer = await self._ask(chatsessions.AskUserMessage(self.content, timeout=self.timeout))
+        answer = await self._ask(chatsessions.AskUserMessage)
         if answer is None:
             return None
-        said = Message(answer["output"], author="User", type="user_message")
-        said.created_at = answer["createdAt"]
-        found: Any = said.to_dict() | {"forId": self.id}
-        return cast("StepDict", found)
+        said = Message(
+            answer["output"], "User", type="user_message", created_at=answer["createdAt"]
+        )
+        return cast("StepDict", {**said.to_dict(), "forId": self.id})
 
 
 class AskFileMessage(AskMessageBase):
@@ -413,30 +412,17 @@ class AskFileMessage(AskMessageBase):
 
     async def send(self) -> list[AskFileResponse] | None:
         """Ask, and return the files that were given; None without an answer."""
-        accept: Any = [self.accept] if isinstance(self.accept, str) else self.accept
         files = await self._ask(
-            chatsessions.AskFileMessage(
-                self.content,
-                accept=accept,
-                max_size_mb=self.max_size_mb,
-                max_files=self.max_files,
-                timeout=self.timeout,
-            )
+            chatsessions.AskFileMessage,
+            accept=[self.accept] if isinstance(self.accept, str) else self.accept,
+            max_size_mb=self.max_size_mb,
+            max_files=self.max_files,
         )
         if not files:
             return None
         session = current_session()
-        kept = [await session.keep(file) for file in files]
-        return [
-            AskFileResponse(
-                id=one["id"],
-                name=one["name"],
-                path=str(one["path"]),
-                size=one["size"],
-                type=one["type"],
-            )
-            for one in kept
-        ]
+        kept: list[Any] = [await session.keep(file) for file in files]
+        return [AskFileResponse(**one | {"path": str(one["path"])}) for one in kept]
 
 
 class AskActionMessage(AskMessageBase):
@@ -450,22 +436,16 @@ class AskActionMessage(AskMessageBase):
         timeout: float = 90,
         raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
     ) -> None:
-        super().__init__(content, author, "assistant_message", timeout, raise_on_timeout)
+        super().__init__(content, author, timeout=timeout, raise_on_timeout=raise_on_timeout)
         self.actions = list(actions)
 
     async def send(self) -> AskActionResponse | None:
         """Ask, and return the action that was chosen as a dict; None without an answer."""
         offered = [action.as_offered() for action in self.actions]
-        chosen = await self._ask(
-            chatsessions.AskActionMessage(self.content, offered, timeout=self.timeout)
-        )
+        chosen = await self._ask(chatsessions.AskActionMessage, actions=offered)
         if chosen is None:
             self.content = "Timed out: no action was taken"
             return None
         self.content = f"**Selected:** {chosen['label']}"
         chosen.pop("icon", None)
         return cast("AskActionResponse", chosen | {"forId": self.id})
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

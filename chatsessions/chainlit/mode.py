@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from .dicts import DictMixin
-from .names import missing
+from .types import DictMixin
 
 
 @dataclass
@@ -36,7 +34,3 @@ class Mode(DictMixin):
     def get_option_by_id(self, option_id: str) -> ModeOption | None:
         """Return the option with this id, or None."""
         return next((option for option in self.options if option.id == option_id), None)
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -44,10 +44,10 @@ async def author_of(name: str) -> str:
     return name if rename is None else str(await call(rename, name))
 
 
-def _positions(function: Callable[..., Any]) -> int:
-    """Return how many arguments a function takes by position."""
+def _positions(function: Callable[..., Any]) -> int | None:
+    """Return how many arguments a function takes by position; None for any number."""
     kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return len(kinds) + 10
+        return None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(kind in positional for kind in kinds)

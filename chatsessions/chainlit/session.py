@@ -11,16 +11,17 @@ import tempfile
 import weakref
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import chatsessions
 from chatsessions.exceptions import ContextNotFound
 from chatsessions.files.types import clean_name, normal_type, suffix_of
-from chatsessions.handlers.context import find_context
+from chatsessions.handlers.context import Context, find_context
 from chatsessions.handlers.session import Session
 
-from .names import NAMES, missing
+from .names import NAMES
 from .types import FileDict, FileReference
 from .user import PersistedUser
 
@@ -53,6 +54,17 @@ class BaseSession:
     There is a new object whenever a worker takes the session. ``files`` has the files that were
     sent or saved since then.
     """
+
+    #: The type that the client gives itself.
+    client_type = property(attrgetter("_session.client_type"))
+    #: The client's own keys.
+    user_env = property(attrgetter("_session.env"))
+    #: The settings as they are now.
+    chat_settings = property(attrgetter("_session.chat_settings"))
+    #: The client's language.
+    language = property(attrgetter("_session.language"))
+    #: Whether this worker has loaded the session; False if it has made it.
+    restored = property(attrgetter("_session.restored"))
 
     def __init__(self, session: object = None, *_args: object, **_kwargs: object) -> None:
         if not isinstance(session, Session):
@@ -92,34 +104,9 @@ class BaseSession:
         return PersistedUser.of(self._session.user)
 
     @property
-    def client_type(self) -> str:
-        """The type that the client gives itself."""
-        return self._session.client_type
-
-    @property
-    def user_env(self) -> dict[str, str]:
-        """The client's own keys."""
-        return self._session.env
-
-    @property
     def chat_profile(self) -> str | None:
         """The profile that was chosen; None if there is none."""
         return self._session.profile or None
-
-    @property
-    def chat_settings(self) -> dict[str, Any]:
-        """The settings as they are now."""
-        return self._session.chat_settings
-
-    @property
-    def language(self) -> str:
-        """The client's language."""
-        return self._session.language
-
-    @property
-    def restored(self) -> bool:
-        """Whether this worker has loaded the session; False if it has made it."""
-        return self._session.restored
 
     @property
     def socket_id(self) -> str:
@@ -161,17 +148,16 @@ class BaseSession:
 
         While lost values are set again, return the file that was saved by this name, if any.
         """
-        file = await self._saved_before(name) if rebuilding.get() else None
+        file = None
+        if rebuilding.get():
+            saved = [one for one in await self._session.files() if one.name == clean_name(name)]
+            # The first, if possible one that was not returned before.
+            file = min(saved, key=lambda one: one.id in self.files, default=None)
         if file is None:
             source: dict[str, Any] = {"path": path} if path else {"content": content}
             file = await self._session.save_file(name, mime=normal_type(mime) or None, **source)
         await self.keep(file)
         return file
-
-    async def _saved_before(self, name: str) -> chatsessions.ChatFile | None:
-        """Return the first file of this name, if possible one that is not in ``files``."""
-        found = [file for file in await self._session.files() if file.name == clean_name(name)]
-        return min(found, key=lambda file: file.id in self.files, default=None)
 
     async def keep(self, file: chatsessions.ChatFile) -> FileDict:
         """Add a file to ``files``, with a local path that has the extension of its name."""
@@ -256,7 +242,7 @@ class WebsocketSession(BaseSession):
         return found
 
 
-def here() -> Any:
+def here() -> Context:
     """Return the core's context. Raises ``ChainlitContextException`` if there is none."""
     found = find_context()
     if found is None:
@@ -298,7 +284,3 @@ def _link(source: str, path: Path) -> None:
         os.symlink(source, path)
     except OSError:  # not every system allows it
         shutil.copyfile(source, path)
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -8,7 +8,6 @@ import json
 from asyncio import CancelledError
 from collections.abc import Callable
 from copy import deepcopy
-from types import TracebackType
 from typing import Any, Self, cast
 from uuid import uuid4
 
@@ -24,7 +23,6 @@ from chatsessions.storage.conversation import TEXT
 
 from .element import Element
 from .logger import logger
-from .names import missing
 from .registry import author_of
 from .session import current_session, current_thread_id, here, local_steps, rebuilding, utc_now
 from .sync import run_sync
@@ -52,6 +50,9 @@ class Step:
     ``async with Step(name="search") as step:`` shows it as running, and as done at the end of the
     block. ``input`` and ``output`` are text; a dict or list is shown as JSON.
     """
+
+    #: Whether the page shows it, which it does not for the run of a handler.
+    is_shown = True
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class Step:
     async def send(self) -> Self:
         """Show the step, once. A step without a block ends with its turn."""
         session = current_session()
-        if not self.persisted:
+        if self.is_shown and not self.persisted:
             self.name = await author_of(self.name)
             await self._tell()
             self.persisted = True
@@ -191,7 +192,7 @@ class Step:
     ) -> None:
         """Add ``token`` to the output, or the input, and show it at once."""
         session = current_session()
-        if not token:
+        if not token or not self.is_shown:
             return
         if is_input:
             self.input = token if is_sequence else self.input + token
@@ -219,12 +220,7 @@ class Step:
             self._leave()
             raise
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
         if self._ended(error):
             await self.update()
 
@@ -236,12 +232,7 @@ class Step:
             self._leave()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
         if self._ended(error):
             run_sync(self.update())
 
@@ -271,10 +262,10 @@ class Step:
 
     async def _tell(self) -> None:
         """Send the step as it is now."""
-        self._describe()
         self.streaming = False
-        if rebuilding.get():
+        if rebuilding.get() or not self.is_shown:
             return
+        self._describe()
         if self.end is not None or (self.start is None and self.output):
             await self.core.finish()
         else:
@@ -292,14 +283,11 @@ class Step:
         core.input = self.input if self.show_input else ""
         core.error = (self._cut or self.output or str(FAILED)) if self.is_error else None
         core.format = TEXT if self.language else default_format()
-        core.metadata = self._metadata() or None
+        more = {"icon": self.icon, "language": self.language}
+        core.metadata = {key: value for key, value in more.items() if value} | self.metadata or None
         # A run or a message is not shown as a step, so it cannot be the parent on the page.
         parent = current_session().sent.get(self.parent_id or "")
         core.parent = parent.id if isinstance(parent, Step) else None
-
-    def _metadata(self) -> dict[str, Any]:
-        more = {"icon": self.icon, "language": self.language}
-        return {key: value for key, value in more.items() if value} | self.metadata
 
     def __repr__(self) -> str:
         return f"<Step {self.id} {self.name!r}>"
@@ -412,7 +400,3 @@ def _without_bytes(item: Any) -> Any:
     if isinstance(item, tuple):
         return tuple(_without_bytes(one) for one in item)
     return item
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from inspect import iscoroutine
+from types import coroutine
 from typing import Any, ParamSpec, TypeVar, cast
 
 import chatsessions
 from chatsessions.handlers.bridge import Done, has_loop
-
-from .names import missing
 
 try:
     import greenlet
@@ -58,11 +57,11 @@ def run_sync(co: Awaitable[T]) -> T:
     return _run_at_once(co)
 
 
-async def suspendable(coroutine: Awaitable[T]) -> T:
-    """Await ``coroutine``, whose plain functions may call :func:`run_sync`."""
-    if greenlet is None or not iscoroutine(coroutine):
-        return await coroutine
-    return await _Steps(coroutine)
+async def suspendable(co: Awaitable[T]) -> T:
+    """Await ``co``; plain functions that it calls may call :func:`run_sync`."""
+    if greenlet is None or not iscoroutine(co):
+        return await co
+    return await _in_steps(co)
 
 
 def _run_at_once(co: Awaitable[T]) -> T:
@@ -89,38 +88,32 @@ class _Wait:
         self.awaitable = awaitable
 
 
-class _Steps(Awaitable[T]):
-    """Awaits a coroutine whose steps run in greenlets."""
-
-    __slots__ = ("_coroutine",)
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        call: Callable[[], Any] = partial(self._coroutine.send, None)
-        while True:
-            step = _Step(partial(_outcome, call))
-            step.gr_context = greenlet.getcurrent().gr_context
-            found = step.switch()
-            while isinstance(found, _Wait):
-                try:
-                    result = yield from suspendable(found.awaitable).__await__()
-                except BaseException as error:  # run_sync() raises it
-                    found = step.switch((None, error))
-                else:
-                    found = step.switch((result, None))
-            is_over, value, failure = found
-            if failure is not None:
-                raise failure
-            if is_over:
-                return cast("T", value)
+@coroutine
+def _in_steps(co: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await a coroutine whose steps run in greenlets."""
+    call: Callable[[], Any] = partial(co.send, None)
+    while True:
+        step = _Step(partial(_outcome, call))
+        step.gr_context = greenlet.getcurrent().gr_context
+        found = step.switch()
+        while isinstance(found, _Wait):
             try:
-                sent = yield value
-            except BaseException as error:  # a cancellation, for instance: the coroutine gets it
-                call = partial(self._coroutine.throw, error)
+                result = yield from suspendable(found.awaitable).__await__()
+            except BaseException as error:  # run_sync() raises it
+                found = step.switch((None, error))
             else:
-                call = partial(self._coroutine.send, sent)
+                found = step.switch((result, None))
+        is_over, value, failure = found
+        if failure is not None:
+            raise failure
+        if is_over:
+            return cast("T", value)
+        try:
+            sent = yield value
+        except BaseException as error:  # a cancellation, for instance: the coroutine gets it
+            call = partial(co.throw, error)
+        else:
+            call = partial(co.send, sent)
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[bool, Any, BaseException | None]:
@@ -142,7 +135,3 @@ else:
 
     class _Step:  # type: ignore[no-redef]
         """A placeholder, of which there are no instances."""
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Self, TypedDict, cast
 
-from .dicts import DictMixin
-from .names import missing
+import msgspec
 
 InputWidgetType = Literal[
     "switch",
@@ -23,6 +24,39 @@ InputWidgetType = Literal[
 ]
 ToastType = Literal["info", "success", "warning", "error"]
 MessageType = Literal["user_message", "assistant_message", "system_message"]
+
+
+class DictMixin:
+    """Gives a dataclass ``to_dict``, ``from_dict``, ``to_json`` and ``from_json``."""
+
+    def to_dict(self, encode_json: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        """Return it as a dict; with ``encode_json`` its values are those that JSON has."""
+        found = json.loads(self.to_json()) if encode_json else asdict(cast("Any", self))
+        return cast("dict[str, Any]", found)
+
+    @classmethod
+    def from_dict(cls, kvs: Mapping[str, Any], *, infer_missing: bool = False) -> Self:
+        """
+        Return the object that a dict describes; unknown keys are ignored.
+
+        With ``infer_missing`` a missing required value is None. Raises ``ValueError`` for a value
+        of another type.
+        """
+        given = dict(kvs)
+        if infer_missing:
+            for one in fields(cast("Any", cls)):
+                if one.default is MISSING and one.default_factory is MISSING:
+                    given.setdefault(one.name, None)
+        return msgspec.convert(given, cls)
+
+    def to_json(self, **options: Any) -> str:
+        """Return it as JSON. The options are those of ``json.dumps()``."""
+        return json.dumps(self.to_dict(), **({"default": str} | options))
+
+    @classmethod
+    def from_json(cls, s: str | bytes, *, infer_missing: bool = False) -> Self:
+        """Return the object that a JSON text describes, as :meth:`from_dict` does."""
+        return cls.from_dict(json.loads(s), infer_missing=infer_missing)
 
 
 class StepDict(TypedDict, total=False):
@@ -208,7 +242,3 @@ class ChatProfile(DictMixin):
     default: bool = False
     starters: list[Starter] | None = None
     config_overrides: Any = None
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from .dicts import DictMixin
-from .names import missing
+from .types import DictMixin
 
 __all__ = ["PersistedUser", "PersistedUserFields", "User", "UserDict"]
 
@@ -44,6 +43,7 @@ class PersistedUser(User, PersistedUserFields):
         """Return Django's ``user``; None for an anonymous one."""
         if not user.is_authenticated:
             return None
+        name = str(user.get_username())
         full_name = getattr(user, "get_full_name", str)()
         joined = getattr(user, "date_joined", None)
         metadata = {
@@ -52,17 +52,9 @@ class PersistedUser(User, PersistedUserFields):
             if hasattr(user, key)
         }
         return cls(
-            identifier=_name(user),
-            display_name=full_name or _name(user),
+            identifier=name,
+            display_name=full_name or name,
             metadata=metadata,
             id=str(user.pk),
             createdAt=joined.isoformat() if joined is not None else "",
         )
-
-
-def _name(user: Any) -> str:
-    return str(user.get_username())
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+import chatsessions
 from chatsessions.exceptions import NotLoadable
+from chatsessions.handlers import user_session as core
 
 from .logger import warn_once
-from .names import missing
 from .session import current_session, here, rebuilding
 
 T = TypeVar("T")
@@ -56,8 +57,7 @@ class UserSession:
     @property
     def local(self) -> dict[str, Any]:
         """Live objects of this worker, never stored; ``session_lifespan`` opens and closes them."""
-        local: dict[str, Any] = here().user_session.local
-        return local
+        return here().user_session.local
 
     def create_accessor(
         self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
@@ -69,13 +69,11 @@ class UserSession:
 user_session = UserSession()
 
 
-class SessionAccessor(Generic[T]):
+class SessionAccessor(core.SessionAccessor[T]):
     """One key of ``user_session``, with a default and, optionally, a function for new values."""
 
     def __init__(self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None) -> None:
-        self._key = key
-        self._default = default
-        self._apply_fn = apply_fn
+        super().__init__(chatsessions.user_session, key, default, apply_fn)
 
     def get(self) -> T:
         """Return the value, or a copy of the default."""
@@ -85,19 +83,3 @@ class SessionAccessor(Generic[T]):
     def set(self, value: T) -> None:
         """Set the value."""
         user_session.set(self._key, value)
-
-    def reset(self) -> None:
-        """Set the value to the default."""
-        self.set(deepcopy(self._default))
-
-    def apply(self) -> T:
-        """Set the value to ``apply_fn(value)``, and return the new value."""
-        value = self.get()
-        if self._apply_fn is not None:
-            value = self._apply_fn(value)
-        self.set(value)
-        return value
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)
