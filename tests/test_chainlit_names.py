@@ -1,4 +1,4 @@
-"""Chainlit's names that the core has, and how any other name is missing."""
+"""Window messages, and how a name that is not there is missing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from typing import Any
 
 import pytest
 
-import chatsessions
 import chatsessions as cl
 from chatsessions import Chat, ChatError, ContextNotFound
 from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers.chat import _chats
 from chatsessions.testing import ChatCommunicator
-
-HERE = ["ChatProfile", "ErrorMessage", "Message", "context", "on_window_message", "user_session"]
-
-
-@pytest.mark.parametrize("name", HERE)
-def test_a_name_that_is_known_from_there_is_here(name: str) -> None:
-    assert name in chatsessions.__all__
 
 
 def test_another_name_is_missing_as_in_any_module() -> None:

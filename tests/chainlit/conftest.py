@@ -11,29 +11,15 @@ import pytest
 from tests.cli.command import Run
 
 BOTS = Path(__file__).parent / "bots"
-#: What bots import, and what is no bot itself.
-HELPERS = {"fake_llm.py", "imported_handlers.py"}
-
-
-def bots() -> list[str]:
-    """The files of the bots."""
-    return sorted(path.name for path in BOTS.glob("*.py") if path.name not in HELPERS)
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """``chatsessions run`` with all of them."""
     folder = tmp_path_factory.mktemp("chainlit")
-    for path in BOTS.glob("*.py"):
-        shutil.copy(path, folder)
-    run = Run(folder, *bots())
+    shutil.copytree(BOTS, folder, dirs_exist_ok=True)
+    run = Run(folder, *sorted(path.name for path in BOTS.glob("*.py") if path.stem != "fake_llm"))
     try:
         yield run.start()
     finally:
         run.discard()
-
-
-@pytest.fixture(scope="session")
-def password(served: Run) -> str:
-    """The administrator's, which is printed at the first start alone."""
-    return served.password

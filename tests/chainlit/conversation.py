@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import Any, Self
-from urllib.request import Request, urlopen
 
 from tests.cli.command import PATIENCE, Run
 from tests.server.client import Client, Frame
@@ -54,48 +51,6 @@ class Tab(Client):
         before = len(self.contents)
         assert await self.tell(text) == "done", self.tail()
         return self.contents[before:]
-
-    async def press(self, label: str, **changes: Any) -> int:
-        """Press the button of this label that was offered last; the number of the event."""
-        found = [
-            action
-            for frame in self.event_frames()
-            if frame["name"] in ("message", "message_update", "ask")
-            for action in frame["data"].get("actions", ())
-            if action["label"] == label
-        ]
-        assert found, self.tail()
-        sent = {key: found[-1][key] for key in ("id", "name", "payload")}
-        return await self.event("action", sent | changes)
-
-    async def upload(self, name: str, mime: str, content: bytes) -> str:
-        """Upload a file; its id."""
-        request = Request(  # noqa: S310
-            f"{self.run.origin}/chats/{self.session}/files/",
-            content,
-            {"Authorization": f"Bearer {self.token}", "Content-Type": mime, "X-File-Name": name},
-        )
-
-        def send() -> str:
-            with urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
-                found: str = json.load(response)["id"]
-                return found
-
-        return await asyncio.to_thread(send)
-
-    async def fetch(self, file: str) -> bytes:
-        """The content of a file of the session."""
-        request = Request(  # noqa: S310
-            f"{self.run.origin}/chats/{self.session}/files/{file}/",
-            headers={"Authorization": f"Bearer {self.token}"},
-        )
-
-        def get() -> bytes:
-            with urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
-                found: bytes = response.read()
-                return found
-
-        return await asyncio.to_thread(get)
 
     def steps(self) -> dict[str, Frame]:
         """The steps as the log has them now, by name."""

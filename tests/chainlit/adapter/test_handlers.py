@@ -75,16 +75,21 @@ async def test_a_callback_wakes_the_handler_that_waits(visit: Visit) -> None:
         await tab.press("Go")
         assert await tab.wait_for_turn(n) == "done"
         assert (await tab.receive_message()).content == "pressed"
+        # What was sent to the window is in the log, and comes again to a page that is loaded again.
+        assert await tab.reload()
+        assert "you said x" in [one.data for one in tab.events]
 
 
 async def test_stop_is_said(visit: Visit) -> None:
     @cl.on_message
-    async def message() -> None:
-        await cl.Message("working").send()
-        await cl.sleep(100)
+    async def message(message: cl.Message) -> None:
+        await cl.Message(f"Stopped so far: {cl.user_session.get('stopped', 0)}").send()
+        if message.content == "hello":
+            await cl.sleep(100)
 
     @cl.on_stop
     def stopped() -> None:
+        cl.user_session.set("stopped", 1)
         cl.run_sync(cl.Message("I have stopped").send())
 
     async with visit() as tab:
@@ -94,6 +99,7 @@ async def test_stop_is_said(visit: Visit) -> None:
         assert await tab.wait_for_turn(n) == "stopped"
         assert (await tab.receive_message()).content == "Task manually stopped."
         assert (await tab.receive_message()).content == "I have stopped"
+        assert await tab.tell("how often?") == ["Stopped so far: 1"]
 
 
 async def test_a_start_that_other_handlers_call_has_its_defaults(visit: Visit) -> None:
@@ -149,7 +155,7 @@ async def test_profiles(visit: Visit) -> None:
 async def test_starters(visit: Visit) -> None:
     @cl.set_starters
     async def starters() -> list[cl.Starter]:
-        return [cl.Starter("Hello", "Say hello", icon="/x.svg")]
+        return [cl.Starter("Hello", "Say hello", command="search", icon="/x.svg")]
 
     @cl.set_starter_categories
     async def categories(user: Any) -> list[cl.StarterCategory]:
@@ -158,9 +164,9 @@ async def test_starters(visit: Visit) -> None:
 
     async with visit() as tab:
         offered = (await tab.receive_event("starters")).data["starters"]
-    assert [(one["label"], one["message"], one["icon"]) for one in offered] == [
-        ("Hello", "Say hello", None),
-        ("Bye", "Say bye", "wave"),
+    assert offered == [
+        {"label": "Hello", "message": "Say hello", "icon": None},
+        {"label": "Bye", "message": "Say bye", "icon": "wave"},
     ]
 
 

@@ -12,7 +12,7 @@ import chatsessions
 import chatsessions.chainlit as cl
 from chatsessions import module_chat
 from chatsessions.chainlit.action import Action
-from chatsessions.chainlit.types import AskFileResponse
+from chatsessions.chainlit.types import AskActionResponse, AskFileResponse
 from tests.support.sessions import until
 
 from .conftest import Visit
@@ -28,7 +28,8 @@ def text_of(path: str | Path) -> str:
 async def test_what_send_update_and_remove_return(visit: Visit) -> None:
     @cl.on_message
     async def message(message: cl.Message) -> None:
-        answer = cl.Message("one", "Ada", metadata={"a": 1}, language="python")
+        unseen: Any = {"tags": ["t"], "parent_id": message.id, "command": "c", "modes": {"m": "a"}}
+        answer = cl.Message("one", "Ada", metadata={"a": 1}, language="python", **unseen)
         assert await answer.send() is answer
         assert answer.created_at is not None
         answer.content = "two"
@@ -40,6 +41,8 @@ async def test_what_send_update_and_remove_return(visit: Visit) -> None:
         assert await tab.tell("hello") == ["two"]
         [answer] = [one for one in tab.messages if one.author == "Ada"]
         assert answer.metadata == {"a": 1, "language": "python"}
+        [sent] = [one.data for one in tab.events if one.data.get("content") == "one"]
+        assert not {"tags", "parent_id", "parentId", "command", "modes"} & set(sent)
 
 
 async def test_a_message_that_was_stored_keeps_its_files_when_it_is_updated(visit: Visit) -> None:
@@ -111,6 +114,7 @@ async def test_a_message_is_streamed(visit: Visit) -> None:
 
     async with visit() as tab:
         assert await tab.tell("hello") == ["all", "failed"]
+        assert tab.messages[-1].metadata == {"error": True}
 
 
 async def test_an_author_is_renamed(visit: Visit) -> None:
@@ -280,7 +284,7 @@ async def test_a_question_for_a_choice(visit: Visit) -> None:
         ask = cl.AskActionMessage(
             "Which?", [cl.Action("a", {"v": 1}, label="A"), Action(name="b", payload={}, label="B")]
         )
-        answer = await ask.send()
+        answer: AskActionResponse | None = await ask.send()
         assert answer is not None
         assert answer["forId"] == ask.id
         assert ask.content == "**Selected:** A"
@@ -387,6 +391,13 @@ async def test_the_actions_of_a_message_go_together(visit: Visit) -> None:
         assert tab.messages[-1].actions == []
 
 
+class Figure:
+    """What a figure of matplotlib does with a file."""
+
+    def savefig(self, target: Any, **_options: Any) -> None:
+        target.write(b"\x89PNG")
+
+
 async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4")
     png = b"\x89PNG\r\n\x1a\n" + b"0" * 30
@@ -400,6 +411,7 @@ async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -
             cl.Audio(name="said.wav", content=b"RIFF"),
             cl.Video(name="film", content=b"0"),
             cl.File(name="t.csv", content="1,2"),
+            cl.Pyplot(name="plot", figure=Figure()),
             cl.Image(name="far", url="https://example.com/far.png"),
         ]
         sent = await cl.Message("Look", elements=elements).send()
@@ -418,6 +430,7 @@ async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -
             ("said.wav", "audio/x-wav"),
             ("film", "video/mp4"),
             ("t.csv", "text/csv"),
+            ("plot", "image/png"),
             ("late.txt", "text/plain"),
         ]
 
@@ -503,6 +516,7 @@ async def test_the_conversation_as_a_list(visit: Visit) -> None:
             assert cl.chat_context.remove(first) is True
             assert cl.chat_context.remove(first) is False
         cl.chat_context.add(cl.Message("be kind", type="system_message"))
+        cl.chat_context.get()[0].content = "changed"  # a copy
         said = cl.chat_context.to_openai()
         await cl.Message(" ".join(f"{one['role'][0]}:{one['content']}" for one in said)).send()
         if message.content == "clear":
