@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -20,8 +19,8 @@ from chatsessions.storage.worker_rows import pid_space
 
 from .faults.cluster.redis_server import RedisServer
 from .support.ports import free_port
-from .support.storage import worker_row
-from .test_checks import BACKENDS, ROOT, cache, chatsessions, found, ids
+from .support.storage import dead_worker_row, worker_row
+from .test_checks import BACKENDS, cache, chatsessions, command, found, ids
 
 REDIS_CACHE = f"{BACKENDS}.redis.RedisCache"
 PUBSUB_LAYER = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
@@ -58,7 +57,7 @@ def test_workers_that_are_dead_do_not_count() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     worker_row()
-    worker_row(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    dead_worker_row()
     worker_row(pid=process.pid, pid_space=pid_space())
     assert asked() == []
 
@@ -155,51 +154,31 @@ def test_a_database_without_transactions(monkeypatch: pytest.MonkeyPatch) -> Non
 # As a command
 
 
-def check(tmp_path: Path, *options: str, **env: str) -> tuple[list[str], str]:
-    """What ``manage.py check`` finds in the demo, and all that it says."""
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "demo_project.settings"}
-    command = [sys.executable, "manage.py", "check", "--tag", "chatsessions", *options]
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment | {"DEMO_DATA": str(tmp_path)} | env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    said = result.stdout + result.stderr
-    assert "Traceback" not in said, said
-    found = [part.split(")")[0] for part in said.split("(chatsessions.")[1:]]
-    return found, said
-
-
 def test_before_the_tables_are_there_nothing_is_said(tmp_path: Path) -> None:
-    assert check(tmp_path, "--database", "default")[0] == []
+    assert command(tmp_path, "--database", "default")[0] == []
 
 
 def test_before_the_tables_are_there_on_postgresql(tmp_path: Path, database_url: str) -> None:
-    assert check(tmp_path, "--database", "default", DATABASE_URL=database_url)[0] == []
+    assert command(tmp_path, "--database", "default", DATABASE_URL=database_url)[0] == []
 
 
 @pytest.mark.parametrize(
-    ("level", "says"), [(2, None), (3, "'repeatable read'"), (4, "'serializable'")]
+    ("option", "isolation"),
+    [
+        ("isolation_level=2", None),
+        ("isolation_level=3", "repeatable read"),
+        ("isolation_level=4", "serializable"),
+        # Of the database, set by whoever runs it, and seen in no settings file.
+        ("options=-c%20default_transaction_isolation%3Dserializable", "serializable"),
+    ],
 )
-def test_isolation_of_the_settings(
-    tmp_path: Path, database_url: str, level: int, says: str | None
+def test_the_isolation_of_transactions(
+    tmp_path: Path, database_url: str, option: str, isolation: str | None
 ) -> None:
-    url = f"{database_url}?isolation_level={level}"
-    found, said = check(tmp_path, "--database", "default", DATABASE_URL=url)
-    assert found == ([] if says is None else ["W023"])
-    assert says is None or says in said
-
-
-def test_isolation_of_the_database(tmp_path: Path, database_url: str) -> None:
-    """Set by whoever runs it, and seen in no settings file."""
-    url = f"{database_url}?options=-c%20default_transaction_isolation%3Dserializable"
-    found, said = check(tmp_path, "--database", "default", DATABASE_URL=url)
-    assert found == ["W023"]
-    assert "Transactions in DATABASES['default'] are 'serializable'" in said
+    url = f"{database_url}?{option}"
+    found, said = command(tmp_path, "--database", "default", DATABASE_URL=url)
+    assert found == ([] if isolation is None else ["W023"])
+    assert isolation is None or f"Transactions in DATABASES['default'] are {isolation!r}" in said
 
 
 # Redis
@@ -243,9 +222,7 @@ def test_a_redis_that_evicts_the_only_copy(small_redis: RedisServer) -> None:
     assert "maxmemory-policy 'allkeys-lru'" in message.msg
     assert "noeviction" in str(message.hint)
     assert found(**settings) == []
-
-
-def test_a_redis_that_evicts_what_is_in_the_row_as_well(small_redis: RedisServer) -> None:
+    # With a copy in the row nothing is lost.
     assert found(deploy=True, **redis_cache(small_redis, store="cached_db")) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
 
@@ -92,10 +91,9 @@ def check_auth_installed() -> Found:
 @check()
 def check_runserver() -> Found:
     """Report a ``runserver`` without websockets. Only with ``DEBUG``, as it is for development."""
-    app = get_commands().get("runserver")
-    name = app if isinstance(app, str) else getattr(app, "name", "")
+    app = get_commands().get("runserver", "")
     asgi = getattr(django_settings, "ASGI_APPLICATION", None)
-    if django_settings.DEBUG and asgi and name.startswith("django."):
+    if django_settings.DEBUG and asgi and app.startswith("django."):
         yield warning(
             "W024",
             "runserver is Django's own here, and speaks no websockets: a page says that it cannot "
@@ -164,46 +162,29 @@ def check_frame_size() -> Found:
 # From ASGI_APPLICATION to each consumer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Way:
-    """The route, origin check and login on the way of a connection to a consumer."""
-
-    route: str = ""
-    origins: tuple[str, ...] = ("*",)
-    authenticated: bool = False
-    passed: tuple[object, ...] = ()
-
-    def through(self, application: object) -> _Way:
-        way = replace(self, passed=(*self.passed, application))
-        if isinstance(application, OriginValidator):
-            way = replace(way, origins=tuple(map(str, application.allowed_origins)))
-        if isinstance(application, AuthMiddleware):
-            way = replace(way, authenticated=True)
-        return way
+#: A consumer, its route, and the applications that a connection passes on its way there.
+Way = tuple[type, str, tuple[object, ...]]
 
 
-def _inside(application: object, way: _Way) -> Iterator[tuple[object, _Way]]:
-    """Yield the applications that an ASGI application passes a websocket on to."""
-    if isinstance(application, ProtocolTypeRouter):
-        yield application.application_mapping.get("websocket"), way
-    elif isinstance(application, URLRouter):
-        for route in application.routes:
-            yield route.callback, replace(way, route=f"{way.route}{route.pattern}")
-    else:
-        # getattr() would evaluate lazy objects and properties.
-        attributes = getattr(application, "__dict__", {})
-        yield from ((attributes[name], way) for name in WRAPPED if name in attributes)
-
-
-def _ways(application: object, base: type, way: _Way) -> Iterator[tuple[type, _Way]]:
-    """Yield every consumer that is a subclass of ``base``, and the way to it."""
-    if any(application is passed for passed in way.passed):
+def _ways(
+    application: object, base: type, route: str = "", passed: tuple[object, ...] = ()
+) -> Iterator[Way]:
+    """Yield the way through an ASGI application to each consumer that is a subclass of ``base``."""
+    if any(application is one for one in passed):
         return
-    consumer = getattr(application, "__dict__", {}).get("consumer_class")
+    # getattr() would evaluate lazy objects and properties.
+    attributes = getattr(application, "__dict__", {})
+    consumer = attributes.get("consumer_class")
     if isinstance(consumer, type) and issubclass(consumer, base):
-        yield consumer, way
-    for inner, inner_way in _inside(application, way.through(application)):
-        yield from _ways(inner, base, inner_way)
+        yield consumer, route, passed
+    if isinstance(application, ProtocolTypeRouter):
+        inside = [(application.application_mapping.get("websocket"), route)]
+    elif isinstance(application, URLRouter):
+        inside = [(one.callback, f"{route}{one.pattern}") for one in application.routes]
+    else:
+        inside = [(attributes[name], route) for name in WRAPPED if name in attributes]
+    for inner, its_route in inside:
+        yield from _ways(inner, base, its_route, (*passed, application))
 
 
 @check(Tags.security, deploy=True)
@@ -225,22 +206,22 @@ def check_asgi_application() -> Found:
     # A project that uses consumers has imported them by now; checks may not import them.
     base = getattr(sys.modules.get("chatsessions.consumers"), "SessionConsumer", None)
     if base is not None:
-        for consumer, way in _ways(application, base, _Way()):
-            yield from _unguarded(f"ASGI_APPLICATION {path!r}", consumer, way)
+        for way in _ways(application, base):
+            yield from _unguarded(path, *way)
 
 
-def _unguarded(where: str, consumer: type, way: _Way) -> Found:
-    what = f"{where} leads to {consumer.__name__} at {way.route!r}"
-    if "*" in way.origins:
-        validated = any(isinstance(passed, OriginValidator) for passed in way.passed)
-        how = "an OriginValidator that allows '*'" if validated else "no OriginValidator"
+def _unguarded(path: str, consumer: type, route: str, passed: tuple[object, ...]) -> Found:
+    what = f"ASGI_APPLICATION {path!r} leads to {consumer.__name__} at {route!r}"
+    validators = [one for one in passed if isinstance(one, OriginValidator)]
+    if not validators or "*" in validators[-1].allowed_origins:
+        how = "an OriginValidator that allows '*'" if validators else "no OriginValidator"
         yield warning(
             "W014",
             f"{what} through {how}: any website can open a session in its visitors' names.",
             hint="Wrap it in channels.security.websocket.AllowedHostsOriginValidator, and write "
             "ALLOWED_HOSTS without '*'; or in OriginValidator with the origins themselves.",
         )
-    if not way.authenticated:
+    if not any(isinstance(one, AuthMiddleware) for one in passed):
         yield warning(
             "W015",
             f"{what} through no AuthMiddleware: every session there is anonymous.",

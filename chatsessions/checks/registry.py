@@ -19,43 +19,29 @@ Finder = Callable[[], Found]
 
 
 def check(*tags: str, deploy: bool = False) -> Callable[[Finder], Finder]:
-    """Register a generator of messages as a system check."""
+    """
+    Register a generator of messages as a system check.
+
+    One with ``Tags.database`` queries the database. It runs if Django is told to check that
+    database: in ``check --database`` and ``migrate``.
+    """
 
     def decorate(find: Finder) -> Finder:
-        def run(**kwargs: Any) -> list[CheckMessage]:
-            return _found(find)
+        def run(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+            found: list[CheckMessage] = []
+            # E001 and E003 report an ill-typed setting; checks that read it stop here. "migrate"
+            # runs the checks before the tables exist.
+            with suppress(ImproperlyConfigured, DatabaseError):
+                if Tags.database in tags and settings.DATABASE not in (databases or ()):
+                    return []
+                for message in find():
+                    found.append(message)
+            return found
 
         register(run, TAG, *tags, deploy=deploy)
         return find
 
     return decorate
-
-
-def database_check(find: Finder) -> Finder:
-    """
-    Register a check that queries the database.
-
-    It runs if Django is told to check that database: in ``check --database`` and ``migrate``.
-    """
-
-    def run(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-        # "migrate" runs the checks before the tables exist.
-        with suppress(DatabaseError, ImproperlyConfigured):
-            if settings.DATABASE in (databases or ()):
-                return _found(find)
-        return []
-
-    register(run, TAG, Tags.database)
-    return find
-
-
-def _found(find: Finder) -> list[CheckMessage]:
-    found: list[CheckMessage] = []
-    # E001 and E003 report an ill-typed setting; checks that read it stop here.
-    with suppress(ImproperlyConfigured):
-        for message in find():
-            found.append(message)
-    return found
 
 
 def error(number: str, message: str, *, hint: str) -> CheckMessage:

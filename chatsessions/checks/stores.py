@@ -143,14 +143,20 @@ def check_partial_unique() -> Found:
 # The cache
 
 
-def cache_in_use() -> Service | None:
-    """Return the cache in use; None if its backend cannot be imported, which Django reports."""
+def cache_in_use(*kinds: type) -> Service | None:
+    """
+    Return the cache in use if it is of one of these classes.
+
+    Also return None if its backend cannot be imported, which Django reports.
+    """
     config: Mapping[str, Any] = django_settings.CACHES.get(settings.CACHE, {})
     try:
         backend = import_string(config.get("BACKEND", ""))
     except ImportError:
         return None
-    return Service(settings.CACHE, config, backend) if isinstance(backend, type) else None
+    if not isinstance(backend, type) or not issubclass(backend, kinds):
+        return None
+    return Service(settings.CACHE, config, backend)
 
 
 @check(Tags.caches)
@@ -160,26 +166,22 @@ def check_cache_alias() -> Found:
 
 @check(Tags.caches)
 def check_cache_keeps() -> Found:
-    cache = cache_in_use()
-    if cache is None or not issubclass(cache.backend, DummyCache):
-        return
-    yield by_store(
-        "E008",
-        "W002",
-        f"CACHES[{cache.alias!r}] is {cache.backend.__name__}, which keeps nothing, and "
-        f"CHATSESSIONS['USER_SESSION_STORE'] is {settings.USER_SESSION_STORE!r}.",
-        hint="Write a cache that every worker shares, such as "
-        "django.core.cache.backends.redis.RedisCache, or LocMemCache for a single process.",
-    )
+    if cache := cache_in_use(DummyCache):
+        yield by_store(
+            "E008",
+            "W002",
+            f"CACHES[{cache.alias!r}] is {cache.backend.__name__}, which keeps nothing, and "
+            f"CHATSESSIONS['USER_SESSION_STORE'] is {settings.USER_SESSION_STORE!r}.",
+            hint="Write a cache that every worker shares, such as "
+            "django.core.cache.backends.redis.RedisCache, or LocMemCache for a single process.",
+        )
 
 
 @check(Tags.caches)
 def check_cache_culling() -> Found:
-    cache = cache_in_use()
+    cache = cache_in_use(LocMemCache, FileBasedCache, DatabaseCache)
     if cache is None or cache.backend is LocMemCache:
         return  # sessions then have a local-memory cache of their own, which is large enough
-    if not issubclass(cache.backend, (LocMemCache, FileBasedCache, DatabaseCache)):
-        return
     alias, config, backend = cache
     entries = config.get("OPTIONS", {}).get("MAX_ENTRIES", DJANGO_MAX_ENTRIES)
     if isinstance(entries, int) and entries < FEW_ENTRIES:
@@ -194,8 +196,7 @@ def check_cache_culling() -> Found:
 
 @check(Tags.caches)
 def check_cache_elsewhere() -> Found:
-    cache = cache_in_use()
-    if cache is not None and issubclass(cache.backend, DatabaseCache):
+    if cache := cache_in_use(DatabaseCache):
         yield warning(
             "W004",
             f"CACHES[{cache.alias!r}] is {cache.backend.__name__}, a table in the database: each "
@@ -207,8 +208,8 @@ def check_cache_elsewhere() -> Found:
 
 @check(Tags.caches)
 def check_cache_replicas() -> Found:
-    cache = cache_in_use()
-    if cache is None or not issubclass(cache.backend, RedisCache):
+    cache = cache_in_use(RedisCache)
+    if cache is None:
         return
     # Django's backend reads the setting in the same way.
     location = cache.config.get("LOCATION", "")
@@ -227,20 +228,19 @@ def check_cache_replicas() -> Found:
 
 @check(Tags.caches, deploy=True)
 def check_cache_eviction() -> Found:
-    cache = cache_in_use()
-    if settings.USER_SESSION_STORE != "cache" or cache is None:
+    cache = cache_in_use(RedisCache)
+    if cache is None or settings.USER_SESSION_STORE != "cache":
         return  # an evicted value is also in the row
-    if issubclass(cache.backend, RedisCache):
-        policy = _eviction(cache.config, cache.backend)
-        if policy is not None:
-            yield warning(
-                "W019",
-                f"The Redis of CACHES[{cache.alias!r}] has maxmemory-policy {policy!r}: when its "
-                "memory is full it throws user sessions away, and CHATSESSIONS["
-                "'USER_SESSION_STORE'] is 'cache', so they are nowhere else.",
-                hint="Set maxmemory-policy to noeviction in redis.conf, or write "
-                "'USER_SESSION_STORE': 'cached_db'.",
-            )
+    policy = _eviction(cache.config, cache.backend)
+    if policy is not None:
+        yield warning(
+            "W019",
+            f"The Redis of CACHES[{cache.alias!r}] has maxmemory-policy {policy!r}: when its "
+            "memory is full it throws user sessions away, and CHATSESSIONS["
+            "'USER_SESSION_STORE'] is 'cache', so they are nowhere else.",
+            hint="Set maxmemory-policy to noeviction in redis.conf, or write "
+            "'USER_SESSION_STORE': 'cached_db'.",
+        )
 
 
 def _eviction(config: Mapping[str, Any], backend: type[RedisCache]) -> str | None:

@@ -12,6 +12,7 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings as django_settings
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.checks import Tags
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
@@ -19,7 +20,7 @@ from chatsessions.conf import settings
 from chatsessions.models import Worker
 from chatsessions.storage.worker_rows import MAX_CLOCK_SKEW, WorkerRows
 
-from .registry import Found, by_store, database_check, error, warning
+from .registry import Found, by_store, check, error, warning
 from .stores import cache_in_use
 
 #: The isolation that the journal needs: a statement sees what others committed before it.
@@ -43,10 +44,10 @@ def _names(workers: list[Worker]) -> str:
     return ", ".join(shown) + (" …" if len(workers) > len(shown) else "")
 
 
-@database_check
+@check(Tags.database)
 def check_workers_share_a_cache() -> Found:
-    workers, cache = _living(), cache_in_use()
-    if len(workers) > 1 and cache is not None and issubclass(cache.backend, LocMemCache):
+    workers, cache = _living(), cache_in_use(LocMemCache)
+    if len(workers) > 1 and cache is not None:
         yield by_store(
             "E012",
             "W020",
@@ -57,7 +58,7 @@ def check_workers_share_a_cache() -> Found:
         )
 
 
-@database_check
+@check(Tags.database)
 def check_workers_share_a_layer() -> Found:
     workers = _living()
     layers = getattr(django_settings, "CHANNEL_LAYERS", {})
@@ -79,7 +80,7 @@ def check_workers_share_a_layer() -> Found:
         )
 
 
-@database_check
+@check(Tags.database)
 def check_sqlite_has_one_host() -> Found:
     hosts = sorted({worker.hostname for worker in _living()})
     if len(hosts) > 1 and connections[settings.DATABASE].vendor == "sqlite":
@@ -93,7 +94,7 @@ def check_sqlite_has_one_host() -> Found:
         )
 
 
-@database_check
+@check(Tags.database)
 def check_clocks() -> Found:
     for worker in _living():
         ahead = worker.clock_ahead.total_seconds()
@@ -108,7 +109,7 @@ def check_clocks() -> Found:
             )
 
 
-@database_check
+@check(Tags.database)
 def check_isolation() -> Found:
     connection = connections[settings.DATABASE]
     query = ISOLATION_QUERY.get(connection.vendor)
@@ -128,7 +129,7 @@ def check_isolation() -> Found:
         )
 
 
-@database_check
+@check(Tags.database)
 def check_transactions() -> Found:
     connection = connections[settings.DATABASE]
     if not connection.features.supports_transactions:
