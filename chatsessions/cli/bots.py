@@ -74,6 +74,11 @@ class BotName:
         return Path.cwd() if self.file is None else self.file.parent
 
     @property
+    def chat_path(self) -> str:
+        """The dotted path of its chat, or of its module."""
+        return ".".join(filter(None, [self.module, self.attribute]))
+
+    @property
     def title(self) -> str:
         """The name to show to people: ``Counter bot`` for ``counter_bot.py``."""
         name = self.attribute if self.attribute not in ("", "chat") else self.module.split(".")[-1]
@@ -83,6 +88,11 @@ class BotName:
     def slug(self) -> str:
         """The name in the bot's URLs."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "bot"
+
+    @property
+    def route(self) -> str:
+        """The route of its websocket."""
+        return f"ws/{self.slug}/"
 
     def load(self) -> Chat:
         """
@@ -95,14 +105,15 @@ class BotName:
             sys.path.insert(0, folder)
         if self.file is not None:
             self._check_name(self.file)
-        if self.attribute:
-            return resolve_chat(f"{self.module}.{self.attribute}")
-        return resolve_chat(self.module)
+        return resolve_chat(self.chat_path)
 
     def _check_name(self, file: Path) -> None:
         """Raise ``ChatError`` if the file hides a module of the same name, or is hidden by it."""
-        known = sys.modules.get(self.module)
-        found = getattr(known, "__file__", None) if known else _origin(self.module)
+        if known := sys.modules.get(self.module):
+            found = getattr(known, "__file__", None)
+        else:
+            spec = find_spec(self.module)
+            found = None if spec is None else spec.origin
         if found is None or Path(found).resolve() != file or self.module in sys.stdlib_module_names:
             raise ChatError(
                 f"{file.name} has the name of the module {self.module!r}, which others import. "
@@ -123,11 +134,6 @@ def _near(path: Path) -> str:
         return f"There is no folder {folder} either."
     names = sorted(file.name for file in folder.glob("*.py"))
     return f"In {folder.resolve()} there are: {', '.join(names[:10])}." if names else ""
-
-
-def _origin(module: str) -> str | None:
-    spec = find_spec(module)
-    return None if spec is None else spec.origin
 
 
 def parse_bots(texts: Iterable[str]) -> list[BotName]:
@@ -192,8 +198,3 @@ def served() -> Served:
         # The page reloads until the bot is corrected. Its 503 responses would fill the log.
         logging.getLogger("django.request").setLevel(logging.CRITICAL)
     return found
-
-
-def route(bot: BotName) -> str:
-    """Return the route of a bot's websocket."""
-    return f"ws/{bot.slug}/"

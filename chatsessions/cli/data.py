@@ -7,12 +7,12 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from django.contrib.auth import get_user_model
+from django.core.files import locks
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -52,7 +52,11 @@ def locked(folder: Path) -> Iterator[None]:
     """
     note = folder / NOTE
     with (folder / "lock").open("a") as file:
-        if not _lock(file):
+        try:
+            is_ours = locks.lock(file, locks.LOCK_EX | locks.LOCK_NB)
+        except OSError:  # such as a file system without locks
+            is_ours = False
+        if not is_ours:
             raise CommandFailed(f"{folder} is in use: {_who_uses_it(note)}")
         try:
             yield
@@ -77,23 +81,6 @@ def _who_uses_it(note: Path) -> str:
         return "another process is starting with it. Try again, or use --data FOLDER."
 
 
-def _lock(file: IO[str]) -> bool:
-    """Lock ``file`` until it is closed; return False if another process has locked it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 # The database. Django has to be set up.
 
 
@@ -115,20 +102,20 @@ def migrate(folder: Path) -> Path | None:
         )
     if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
         return None
-    copy = _copy() if applied and connection.vendor == "sqlite" else None
+    copy = None
+    if applied and connection.vendor == "sqlite":
+        path = Path(connection.settings_dict["NAME"])
+        copy = path.with_name(f"{path.stem}.before-{datetime.now():%Y%m%d-%H%M%S}{path.suffix}")  # noqa: DTZ005
+        connection.close()
+        copy_database(path, copy)
     call_command("migrate", verbosity=0, interactive=False)
     return copy
 
 
-def _copy() -> Path:
-    path = Path(connection.settings_dict["NAME"])
-    copy = path.with_name(f"{path.stem}.before-{datetime.now():%Y%m%d-%H%M%S}{path.suffix}")  # noqa: DTZ005
-    connection.close()
-    with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
-        source.backup(target)
-    source.close()
-    target.close()
-    return copy
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database of SQLite, which others may be using."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
 
 
 def administrator(*, new_password: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import chatsessions
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.function(options)
+        # Each command is a module with a function of its name, and needs packages of its own.
+        module = import_module(f".{options.command}", __package__)
+        code: int = getattr(module, options.command)(options)
     except CommandFailed as error:
         sys.stderr.write(f"chatsessions {options.command}: {error}\n")
         return 1
@@ -62,7 +65,6 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog=RUN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.set_defaults(function=_run)
     run.add_argument(
         "bots",
         nargs="*",
@@ -99,7 +101,6 @@ def _add_startproject(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="make a Django project with a chat in it",
         description="Make a Django project with a chat in it, from a bot's file if you name one.",
     )
-    start.set_defaults(function=_startproject)
     start.add_argument("name", help="the project's name, and its folder's")
     start.add_argument(
         "--from", dest="bot", type=Path, metavar="BOT", help="the bot's file to put into it"
@@ -122,7 +123,6 @@ def _add_port(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog=PORT_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    port.set_defaults(function=_port_files)
     port.add_argument(
         "paths",
         nargs="+",
@@ -135,24 +135,6 @@ def _add_port(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     how.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if a file would change"
     )
-
-
-def _run(options: argparse.Namespace) -> int:
-    from .run import run  # needs the packages of the extra "run"; other commands do not
-
-    return run(options)
-
-
-def _startproject(options: argparse.Namespace) -> int:
-    from .startproject import startproject
-
-    return startproject(options.name, bot=options.bot, with_data=options.with_data)
-
-
-def _port_files(options: argparse.Namespace) -> int:
-    from .port import port  # needs chatsessions.chainlit; other commands do not
-
-    return port(options.paths, diff=options.diff, check=options.check)
 
 
 def _port(text: str) -> int:

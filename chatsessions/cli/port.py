@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import difflib
 import io
@@ -11,7 +12,8 @@ import shutil
 import sys
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,8 +25,6 @@ from . import CommandFailed
 THEIRS = "chainlit"
 OURS = "chatsessions.chainlit"
 
-#: A line as Python counts it: a form feed does not end one.
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 #: The text before the module in a "from … import".
 _FROM = re.compile(r"from(?:[ \t\f]|\\(?:\r\n|\r|\n))+")
 #: The part of ``OURS`` before ``THEIRS``.
@@ -34,49 +34,39 @@ UNKNOWN = Name(state="missing", text="Chainlit has no such name, either")
 SHOWN_LINES = 5
 
 
-def port(paths: Iterable[Path], *, diff: bool, check: bool) -> int:
+def port(options: argparse.Namespace) -> int:
     """
     Rewrite the imports of Chainlit in files, and in the Python files of folders.
 
-    ``diff`` prints what would change and writes nothing; ``check`` writes nothing. Return 1 if a
-    file cannot be ported, and with ``check`` if one would change.
+    ``--diff`` prints what would change and writes nothing; ``--check`` writes nothing. Return 1 if
+    a file cannot be ported, and with ``--check`` if one would change.
     """
-    writes = not diff and not check
+    writes = not options.diff and not options.check
     code = 0
     ported: list[Path] = []
-    for path, file in _files(paths):
-        try:
-            if isinstance(file, CommandFailed):
-                raise file
-            bot = PortedFile.read(file)
-            if diff:
-                bot.print_diff()
-            if writes:
-                bot.write()
-        except CommandFailed as error:
-            sys.stderr.write(f"chatsessions port: {error}\n")
+    for path in options.paths:
+        files = list(_python_files(path)) if path.is_dir() else [path]
+        if not files:
+            sys.stderr.write(f"chatsessions port: There is no Python file in {path}.\n")
             code = 1
-            continue
-        if bot.imports:
-            ported.append(file)
-        if bot.imports or bot.notes or file == path:
-            (sys.stderr if diff else sys.stdout).write(bot.report(written=writes))
+        for file in files:
+            try:
+                bot = PortedFile.read(file)
+                if options.diff:
+                    bot.print_diff()
+                if writes:
+                    bot.write()
+            except CommandFailed as error:
+                sys.stderr.write(f"chatsessions port: {error}\n")
+                code = 1
+                continue
+            if bot.imports:
+                ported.append(file)
+            if bot.imports or bot.notes or file == path:
+                (sys.stderr if options.diff else sys.stdout).write(bot.report(written=writes))
     if writes and len(ported) == 1:
         sys.stdout.write(f"Run it: chatsessions run {ported[0]} -w\n")
-    return 1 if check and ported else code
-
-
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path | CommandFailed]]:
-    """Yield each path of the command line with each of its files, or with the error about it."""
-    for path in paths:
-        if not path.is_dir():
-            yield path, path
-            continue
-        files = list(_python_files(path))
-        if not files:
-            yield path, CommandFailed(f"There is no Python file in {path}.")
-        for file in files:
-            yield path, file
+    return 1 if options.check and ported else code
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
@@ -129,15 +119,13 @@ class PortedFile:
         new = found.rewritten().encode(encoding)
         if text.encode(encoding) != old:
             raise CommandFailed(f"{path}: its encoding, {encoding}, cannot be written unchanged.")
-        uses = _Uses(found)
-        uses.visit(tree)
         return cls(
             path=path,
             old=old,
             new=new,
             imports=found.counts[THEIRS],
             ported_imports=found.counts[OURS],
-            notes=uses.notes(),
+            notes=_notes(tree, found),
         )
 
     def write(self) -> None:
@@ -157,7 +145,7 @@ class PortedFile:
     def print_diff(self) -> None:
         """Print the changes, byte for byte, as a diff for ``patch -p0``."""
         name = os.fsencode(self.path)
-        old, new = (re.findall(rb"[^\n]*\n|[^\n]+", text) for text in (self.old, self.new))
+        old, new = (io.BytesIO(text).readlines() for text in (self.old, self.new))
         for line in difflib.diff_bytes(difflib.unified_diff, old, new, name, name):
             end = b"" if line.endswith(b"\n") else b"\n\\ No newline at end of file\n"
             sys.stdout.buffer.write(line + end)
@@ -187,12 +175,13 @@ class _Imports(ast.NodeVisitor):
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._lines: list[str] = _LINE.findall(text)
+        #: The lines as Python counts them: a form feed does not end one.
+        self._lines = io.StringIO(text, newline="").readlines()
         self._starts = [0, *accumulate(map(len, self._lines))]
         #: The text to insert, by position.
         self._insertions: dict[int, str] = {}
         #: How many statements import each package.
-        self.counts = {THEIRS: 0, OURS: 0}
+        self.counts: Counter[str] = Counter()
         #: What a name in the file stands for: ``Message``, ``types.ThreadDict``, …; "" for the
         #: package.
         self.bound: dict[str, str] = {}
@@ -201,11 +190,10 @@ class _Imports(ast.NodeVisitor):
 
     def rewritten(self) -> str:
         """Return the file's text, with the insertions."""
-        parts, end = [], 0
-        for position, inserted in sorted(self._insertions.items()):
-            parts += [self._text[end:position], inserted]
-            end = position
-        return "".join([*parts, self._text[end:]])
+        text = self._text
+        for position, inserted in sorted(self._insertions.items(), reverse=True):
+            text = text[:position] + inserted + text[position:]
+        return text
 
     def visit_Import(self, node: ast.Import) -> None:
         """Handle ``import chainlit as cl`` and ``import os, chainlit.types``."""
@@ -227,8 +215,7 @@ class _Imports(ast.NodeVisitor):
             elif alias.asname is None:
                 end = self._position(alias.end_lineno or 0, alias.end_col_offset or 0)
                 self._insertions[end] = f" as {THEIRS}"
-        for package in packages:
-            self.counts[package] += 1
+        self.counts.update(packages)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """Handle ``from chainlit.types import ThreadDict``."""
@@ -257,66 +244,51 @@ class _Imports(ast.NodeVisitor):
         return self._starts[line - 1] + len(before.decode())
 
 
-class _Uses(ast.NodeVisitor):
-    """Finds the names of Chainlit that a file uses and that differ or are missing here."""
+def _notes(tree: ast.AST, imports: _Imports) -> list[tuple[int, str]]:
+    """
+    Return notes about the names of Chainlit that a file uses and that differ or are missing here.
 
-    def __init__(self, imports: _Imports) -> None:
-        self._bound = imports.bound
-        #: The lines of each note, by its text.
-        self._lines: dict[str, set[int]] = {}
-        for line, name in imports.imported:
-            self._look_up(line, name)
+    There is one note per name, with the first line of its use.
+    """
+    lines: defaultdict[str, set[int]] = defaultdict(set)
+    for line, name in imports.imported:
+        lines[_note(name)].add(line)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name() | ast.Attribute():  # "cl.Message" and "chainlit.types.ThreadDict"
+                names = _dotted(node)
+                for size in (1, 2):  # "cl", and "chatsessions.chainlit"
+                    start = imports.bound.get(".".join(names[:size]))
+                    if start is not None:
+                        name = ".".join(filter(None, [start, *names[size:]]))
+                        lines[_note(name)].add(node.lineno)
+                        break
+            case ast.Call(args=[ast.Constant(value=str(text)), *_]) if _split(text)[0] == THEIRS:
+                # import_module("chainlit") and the like
+                lines[f"the text {text!r} is left as it is"].add(node.lineno)
+    lines.pop("", None)
+    found = []
+    for text, its_lines in lines.items():
+        first, *others = sorted(its_lines)
+        if others:
+            also = ", ".join(map(str, others[:SHOWN_LINES]))
+            more = ", …" if len(others) > SHOWN_LINES else ""
+            text += f" (also in line{'s' * (len(others) > 1)} {also}{more})"
+        found.append((first, text))
+    return sorted(found)
 
-    def notes(self) -> list[tuple[int, str]]:
-        """Return the notes, once per name, with the first line of each."""
-        found = []
-        for text, lines in self._lines.items():
-            first, *others = sorted(lines)
-            if others:
-                also = ", ".join(map(str, others[:SHOWN_LINES]))
-                more = ", …" if len(others) > SHOWN_LINES else ""
-                text += f" (also in line{'s' * (len(others) > 1)} {also}{more})"
-            found.append((first, text))
-        return sorted(found)
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        """Handle ``cl.Message`` and ``chainlit.types.ThreadDict``."""
-        if names := _dotted(node):
-            self._use(node.lineno, names)
-        else:
-            self.generic_visit(node)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        """Handle ``Message``, if the file imports it."""
-        self._use(node.lineno, [node.id])
-
-    def visit_Call(self, node: ast.Call) -> None:
-        """Add a note about ``import_module("chainlit")`` and the like, which stay as they are."""
-        match node.args:
-            case [ast.Constant(value=str(text)), *_] if _split(text)[0] == THEIRS:
-                self._note(node.lineno, f"the text {text!r} is left as it is")
-        self.generic_visit(node)
-
-    def _use(self, line: int, names: list[str]) -> None:
-        for size in (1, 2):  # "cl", and "chatsessions.chainlit"
-            start = self._bound.get(".".join(names[:size]))
-            if start is not None:
-                self._look_up(line, ".".join(filter(None, [start, *names[size:]])))
-                return
-
-    def _look_up(self, line: int, name: str) -> None:
-        """Add a note if ``name``, such as ``types.ThreadDict``, differs or is missing."""
-        first, *rest = name.split(".")
-        shown = first
-        found = NAMES.get(first) or MODULES.get(first) or UNKNOWN
-        if found.state == "works" and rest and rest[0] in NAMES:
-            shown, found = f"{first}.{rest[0]}", NAMES[rest[0]]
-        if first and found.state != "works":
-            what = "differs" if found.state == "differs" else "is not here"
-            self._note(line, f"{shown} {what}: {found.text}")
-
-    def _note(self, line: int, text: str) -> None:
-        self._lines.setdefault(text, set()).add(line)
+def _note(name: str) -> str:
+    """Return what to say of ``name``, such as ``types.ThreadDict``; nothing if it works here."""
+    first, *rest = name.split(".")
+    shown = first
+    found = NAMES.get(first) or MODULES.get(first) or UNKNOWN
+    if found.state == "works" and rest and rest[0] in NAMES:
+        shown, found = f"{first}.{rest[0]}", NAMES[rest[0]]
+    if not first or found.state == "works":
+        return ""
+    what = "differs" if found.state == "differs" else "is not here"
+    return f"{shown} {what}: {found.text}"
 
 
 def _dotted(node: ast.expr) -> list[str]:

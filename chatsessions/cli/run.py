@@ -18,11 +18,16 @@ import sys
 import threading
 import time
 import webbrowser
-from contextlib import ExitStack, suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+import django
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
 
 from . import CommandFailed
 from .bots import VARIABLE, BotName, parse_bots
@@ -47,16 +52,13 @@ PATIENCE = 30
 def run(options: argparse.Namespace) -> int:
     """Serve the bots of the command line until stopped. Raises ``CommandFailed`` if that fails."""
     if options.show_settings:
-        spec = find_spec(SETTINGS)
-        assert spec is not None and spec.origin is not None  # noqa: PT018, S101
-        sys.stdout.write(Path(spec.origin).read_text("utf-8"))
+        sys.stdout.write((Path(__file__).parent / "project" / "settings.py").read_text("utf-8"))
         return 0
     bots = parse_bots(options.bots)
     _check_options(options)
     folder: Path = options.data or bots[0].folder / ".chatsessions"
-    with ExitStack() as stack:
-        make_folder(folder)
-        stack.enter_context(locked(folder))
+    make_folder(folder)
+    with locked(folder):
         port = _free_port(options.host, options.port)
         address = _address(options, port)
         note_address(folder, address)
@@ -141,18 +143,17 @@ def _error_of(host: str, port: int) -> OSError | None:
 def _who_answers(host: str, port: int) -> str:
     """Describe what answers at a port that is taken."""
     try:
-        with socket.create_connection((_reachable(host), port), timeout=1) as line:
-            line.settimeout(1)
-            line.sendall(b"HEAD / HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            head = line.recv(2000).decode("latin-1").split("\r\n")
+        with closing(HTTPConnection(_reachable(host), port, timeout=1)) as line:
+            line.request("HEAD", "/")
+            server = line.getresponse().headers["Server"]
+    except HTTPException:
+        server = None
     except OSError:
         return "something listens there that does not speak HTTP"
-    headers = [line.partition(":") for line in head]
-    servers = [value.strip() for name, _, value in headers if name.lower() == "server"]
-    if not servers:
+    if server is None:
         return "something answers there"
-    known = (guess for name, guess in SERVERS.items() if servers[0].startswith(name))
-    return f"a web server ({servers[0]}) answers there{next(known, '')}"
+    known = (guess for name, guess in SERVERS.items() if server.startswith(name))
+    return f"a web server ({server}) answers there{next(known, '')}"
 
 
 def _reachable(host: str) -> str:
@@ -211,10 +212,6 @@ def _hosts(host: str) -> list[str]:
 
 def _prepare(options: argparse.Namespace, folder: Path, address: str) -> None:
     """Migrate, make the administrator, and print where everything is."""
-    import django
-    from django.core.exceptions import ImproperlyConfigured
-    from django.db import Error as DatabaseError
-
     try:
         django.setup()
     except ImproperlyConfigured as error:
@@ -246,17 +243,16 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
 
     given: dict[str, Any] = {}
     if options.watch:
-        given["reload"] = True
         folders = {bot.folder for bot in bots}
-        given["reload_dirs"] = sorted(map(str, folders))
         # Packages that are installed into an environment are not the bot's.
         environments = (file.parent for one in folders for file in one.glob("*/pyvenv.cfg"))
-        given["reload_excludes"] = sorted(map(str, environments))
+        given = {
+            "reload": True,
+            "reload_dirs": sorted(map(str, folders)),
+            "reload_excludes": sorted(map(str, environments)),
+        }
     if options.workers > 1:
         given["workers"] = options.workers
-    if options.ssl_certfile:
-        given["ssl_certfile"] = options.ssl_certfile
-        given["ssl_keyfile"] = options.ssl_keyfile
     # uvicorn raises the signal again that stopped it; this turns SIGTERM into KeyboardInterrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     uvicorn.run(
@@ -267,6 +263,8 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
         timeout_graceful_shutdown=GOODBYE,
         # Compression costs 36 KiB per connection and a third more CPU; frames are small.
         ws_per_message_deflate=False,
+        ssl_certfile=options.ssl_certfile,
+        ssl_keyfile=options.ssl_keyfile,
         **given,
     )
     return 0

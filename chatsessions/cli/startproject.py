@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import keyword
 import shutil
@@ -17,6 +18,7 @@ from django.core.management.commands.startproject import Command as StartProject
 
 from . import CommandFailed
 from .bots import BotName
+from .data import copy_database
 
 TEMPLATE = Path(__file__).parent / "project_template"
 #: Folders of the new project, whose names the project itself cannot have.
@@ -35,13 +37,14 @@ Its README.md says how to test and deploy it.
 """
 
 
-def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
+def startproject(options: argparse.Namespace) -> int:
     """
-    Make the project ``name`` in a folder of that name, with ``bot`` or a counter in it.
+    Make the project of the command line in a folder of its name, with its bot or a counter in it.
 
-    ``with_data`` copies the data that ``chatsessions run`` has kept for the bot. Raise
+    ``--with-data`` copies the data that ``chatsessions run`` has kept for the bot. Raise
     ``CommandFailed`` if the project cannot be made.
     """
+    name: str = options.name
     target = Path(name).resolve()
     if not name.isidentifier() or keyword.iskeyword(name) or name in TAKEN:
         raise CommandFailed(
@@ -50,25 +53,32 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
         )
     if target.exists():
         raise CommandFailed(f"{target} is there already.")
-    if with_data and bot is None:
-        raise CommandFailed("--with-data copies the data of a bot: name it with --from.")
-    found = None if bot is None else BotName.parse(str(bot))
-    if found is not None and found.file is None:
-        raise CommandFailed(f"--from takes a file, such as counter_bot.py, and {bot} is a module.")
-    if found is not None and not found.module.isidentifier():
+    if options.bot is None:
+        if options.with_data:
+            raise CommandFailed("--with-data copies the data of a bot: name it with --from.")
+        _make(name, BotName(module="counter"))
+        sys.stdout.write(NEXT_STEPS.format(name=name, module="counter"))
+        return 0
+    bot = BotName.parse(str(options.bot))
+    if bot.file is None:
         raise CommandFailed(
-            f"{found.module}.py cannot be imported under that name. Rename it first, for instance "
-            f"to {found.slug.replace('-', '_')}.py."
+            f"--from takes a file, such as counter_bot.py, and {options.bot} is a module."
         )
-    kept = None if found is None or not with_data else _kept(found)
-    _make(name, found)
-    if found is not None and found.file is not None:
-        (target / "bots" / "counter.py").unlink()  # first: the bot may have this name
-        shutil.copyfile(found.file, target / "bots" / found.file.name)
-    if kept is not None and found is not None:
-        _take_along(kept, target / "data", found)
-    sys.stdout.write(NEXT_STEPS.format(name=name, module=found.module if found else "counter"))
-    if found is not None and found.file is not None and (beside := _imports_beside(found.file)):
+    if not bot.module.isidentifier():
+        raise CommandFailed(
+            f"{bot.module}.py cannot be imported under that name. Rename it first, for instance "
+            f"to {bot.slug.replace('-', '_')}.py."
+        )
+    kept = bot.folder / ".chatsessions"
+    if options.with_data and not (kept / "db.sqlite3").is_file():
+        raise CommandFailed(f"There is no database in {kept}: leave out --with-data.")
+    _make(name, bot)
+    (target / "bots" / "counter.py").unlink()  # first: the bot may have this name
+    shutil.copyfile(bot.file, target / "bots" / bot.file.name)
+    if options.with_data:
+        _take_along(kept, target / "data", bot)
+    sys.stdout.write(NEXT_STEPS.format(name=name, module=bot.module))
+    if beside := _imports_beside(bot.file):
         sys.stdout.write(
             f"\nThe bot imports {', '.join(beside)} from its own folder: copy them to {name}/, "
             "beside manage.py.\n"
@@ -93,11 +103,10 @@ def _imports_beside(file: Path) -> list[str]:
     return sorted(path.name for path in beside if path.is_file() or any(path.glob("*.py")))
 
 
-def _make(name: str, bot: BotName | None) -> None:
+def _make(name: str, bot: BotName) -> None:
     if not settings.configured:
         settings.configure()
         django.setup()
-    module = "counter" if bot is None else bot.module
     try:
         StartProject().handle(
             name=name,
@@ -107,36 +116,24 @@ def _make(name: str, bot: BotName | None) -> None:
             files=["Dockerfile"],
             exclude=[],
             verbosity=0,
-            bot_module=module,
-            bot_path=f"bots.{module}{f'.{bot.attribute}' if bot and bot.attribute else ''}",
-            bot_slug="counter" if bot is None else bot.slug,
-            bot_title="Counter" if bot is None else bot.title,
+            bot_module=bot.module,
+            bot_path=f"bots.{bot.chat_path}",
+            bot_slug=bot.slug,
+            bot_title=bot.title,
         )
     except CommandError as error:
         raise CommandFailed(str(error)) from error
     (Path(name) / "gitignore").rename(Path(name) / ".gitignore")
 
 
-def _kept(bot: BotName) -> Path:
-    folder = bot.folder / ".chatsessions"
-    if not (folder / "db.sqlite3").is_file():
-        raise CommandFailed(f"There is no database in {folder}: leave out --with-data.")
-    return folder
-
-
 def _take_along(kept: Path, data: Path, bot: BotName) -> None:
     """Copy the database and the files, with the new name of the bot's module."""
     data.mkdir(exist_ok=True)
-    path = data / "db.sqlite3"
-    with (
-        closing(sqlite3.connect(kept / "db.sqlite3")) as source,
-        closing(sqlite3.connect(path)) as target,
-    ):
-        source.backup(target)
-        with target:
-            target.execute(
-                "UPDATE chatsessions_chatsession SET chat = ? WHERE chat = ?",
-                (f"bots.{bot.module}", bot.module),
-            )
+    copy_database(kept / "db.sqlite3", data / "db.sqlite3")
+    with closing(sqlite3.connect(data / "db.sqlite3")) as database, database:
+        database.execute(
+            "UPDATE chatsessions_chatsession SET chat = ? WHERE chat = ?",
+            (f"bots.{bot.module}", bot.module),
+        )
     if (kept / "files").is_dir():
         shutil.copytree(kept / "files", data / "files")

@@ -185,8 +185,7 @@ async def test_with_a_certificate_page_admin_and_websocket_are_behind_tls(
     served.until(lambda: served.get("/")[0] == 200, "the server does not answer")
     assert f"{served.origin}/" in served.terminal()
     assert "Chat sessions" in served.log_in(served.password)[1]
-    tab = Client(served.socket("counter-bot"), served.origin)
-    async with tab:
+    async with client(served) as tab:
         await tab.connect(ssl=served.trusted)
         await tab.hello()
         await tab.message("hello")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 from chatsessions.asgi import Application, get_chat_application
-from chatsessions.cli.bots import route, served
+from chatsessions.cli.bots import served
 from chatsessions.protocol.frames import SUBPROTOCOL, CloseCode
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsessions.cli.project.settings")
@@ -24,23 +24,18 @@ django_application = ASGIStaticFilesHandler(get_asgi_application())
 from . import settings  # noqa: E402
 
 
-class BelowPath:
+def below_path(application: Application, root: str) -> Application:
     """Serve an application below a path, whether or not a proxy strips that path."""
 
-    def __init__(self, application: Application, root_path: str) -> None:
-        self._application = application
-        self._root_path = root_path
-
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
+    async def served_below(
+        scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
     ) -> None:
-        root, path = self._root_path, scope.get("path", "")
+        path = scope.get("path", "")
         if not f"{path}/".startswith(f"{root}/"):
             path = root + path
-        served_below: Awaitable[None] = self._application(
-            {**scope, "root_path": root, "path": path}, receive, send
-        )
-        await served_below
+        await application({**scope, "root_path": root, "path": path}, receive, send)
+
+    return served_below
 
 
 async def come_back_later(
@@ -81,10 +76,10 @@ if served().problems:
     )
 else:
     chats = get_chat_application(
-        {route(bot): chat for bot, chat in served().bots.items()}, http=django_application
+        {bot.route: chat for bot, chat in served().bots.items()}, http=django_application
     )
 application: Application = ProtocolTypeRouter(
     {"lifespan": lifespan, "http": chats, "websocket": chats}
 )
 if settings.ROOT_PATH:
-    application = BelowPath(application, settings.ROOT_PATH)
+    application = below_path(application, settings.ROOT_PATH)

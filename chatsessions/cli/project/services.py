@@ -69,7 +69,7 @@ def local_memory() -> dict[str, Any]:
 def postgres(url: str) -> dict[str, Any]:
     """Return ``DATABASES["default"]`` for a ``DATABASE_URL``."""
     parts = _split(url)
-    if parts is None or parts.scheme not in ("postgres", "postgresql"):
+    if parts.scheme not in ("postgres", "postgresql"):
         raise ImproperlyConfigured(
             f"DATABASE_URL is no URL of PostgreSQL. Write {POSTGRES_EXAMPLE} (a password's special "
             "characters percent-encoded), or leave it out: then SQLite is used."
@@ -113,9 +113,9 @@ def redis_layer(url: str, prefix: str, kind: str) -> dict[str, Any]:
 
 def _check_redis(url: str) -> None:
     parts = _split(url)
-    database = "" if parts is None else parts.path.strip("/")
-    remote = parts is not None and parts.scheme in ("redis", "rediss") and parts.hostname
-    socket = parts is not None and parts.scheme == "unix" and database
+    database = parts.path.strip("/")
+    remote = parts.scheme in ("redis", "rediss") and parts.hostname
+    socket = parts.scheme == "unix" and database
     if not socket and not (remote and (not database or database.isdigit())):
         raise ImproperlyConfigured(
             f"REDIS_URL is no URL of Redis. Write {REDIS_EXAMPLE} (rediss:// with TLS, "
@@ -124,12 +124,14 @@ def _check_redis(url: str) -> None:
     _need("channels_redis", "REDIS_URL", "channels-redis", extra="redis")
 
 
-def _split(url: str) -> SplitResult | None:
+def _split(url: str) -> SplitResult:
+    """Return the parts of a URL; empty ones for a text that is none."""
+    nothing = urlsplit("")
     try:
         parts = urlsplit(url)
-        return parts if parts.port is None or parts.port else None
+        return nothing if parts.port == 0 else parts
     except ValueError:  # such as a port that is no number
-        return None
+        return nothing
 
 
 def _need(module: str, variable: str, package: str, *, extra: str) -> None:

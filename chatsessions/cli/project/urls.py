@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from chatsessions.cli.bots import route, served
+from chatsessions.cli.bots import served
 from chatsessions.views import ChatPage, ChatView
 
 from . import settings
@@ -21,7 +21,7 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_exempt  # so that requests to the HTTP API get this page, too
-def problems(request: HttpRequest, path: str = "") -> HttpResponse:
+def problems(request: HttpRequest) -> HttpResponse:
     """Show that a bot cannot be served, and why if ``SHOW_PROBLEMS`` is set."""
     context = {
         "problems": served().problems if settings.SHOW_PROBLEMS else {},
@@ -42,7 +42,7 @@ for _bot, _chat in _bots.items():
             "" if len(_bots) == 1 else f"chat/{_bot.slug}/",
             ChatPage.as_view(
                 chat=_chat,
-                url=route(_bot),
+                url=_bot.route,
                 heading=_bot.title,
                 files=True,
                 profiles=_chat.has_profiles,
@@ -57,6 +57,6 @@ for _bot, _chat in _bots.items():
 
 if served().problems:
     # Every URL shows the problem, whichever page the bot's author is looking at.
-    urlpatterns = [path("<path:path>", problems), path("", problems)]
+    urlpatterns = [re_path("", problems)]
 elif len(_bots) > 1:
     urlpatterns.append(path("", start, name="start"))
