@@ -82,10 +82,6 @@ def status_of(row: ChatSession) -> tuple[str, str]:
 # What it does
 
 
-def test_nothing_to_do() -> None:
-    assert run() == ["Ended 0 sessions, deleted 0 sessions."]
-
-
 def test_what_is_neither_expired_nor_past_its_keep_stays(chat: Chat) -> None:
     session_row(chat=chat.name)
     session_row(chat=chat.name, status=ChatSession.Status.CONNECTED, worker=worker_row())
@@ -145,18 +141,6 @@ def test_what_has_expired_ends_with_its_hook(chat: Chat) -> None:
     assert len(calls) == 3
 
 
-def test_a_sync_hook(chat: Chat) -> None:
-    calls: list[str] = []
-
-    @chat.on_chat_end
-    def end(reason: str) -> None:
-        calls.append(reason)
-
-    expired_row(chat)
-    assert run() == ["Ended 1 session, deleted 0 sessions."]
-    assert calls == ["expired"]
-
-
 def test_a_failing_hook_keeps_nobody_from_ending(
     chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,12 +152,6 @@ def test_a_failing_hook_keeps_nobody_from_ending(
     assert run() == ["Ended 2 sessions, deleted 0 sessions."]
     assert [status_of(row) for row in rows] == [("ended", "expired")] * 2
     assert caplog.text.count("ValueError: on purpose") == 2
-
-
-def test_a_session_whose_chat_is_gone_ends(chat: Chat) -> None:
-    row = expired_row(Chat("tests.long.gone"))
-    assert run() == ["Ended 1 session, deleted 0 sessions."]
-    assert status_of(row) == ("ended", "expired")
 
 
 def test_a_row_that_cannot_be_written_keeps_nobody_from_ending(chat: Chat) -> None:
@@ -257,10 +235,10 @@ def test_a_client_that_comes_back_while_others_end_keeps_its_session(
 
 
 def test_those_that_no_code_is_told_of_end_together(chat: Chat) -> None:
-    """One by one, a hundred thousand took the command half an hour."""
+    """Those of a chat that is gone among them. One by one, a hundred thousand took half an hour."""
     calls: list[str] = []
     chat.on_chat_end(calls.append)
-    rows = [expired_row(one) for one in [Chat("tests.without.hooks")] * 50 + [chat] * 2]
+    rows = [expired_row(one) for one in [Chat("tests.long.gone")] * 50 + [chat] * 2]
     kept = session_row(chat=chat.name)
     with noted_statements() as statements:
         connection.close()
@@ -290,22 +268,17 @@ def test_batches_say_how_far_they_are(chat: Chat) -> None:
     assert ChatSession.objects.ended().count() == ChatSession.objects.count() == 3
 
 
-def test_the_last_batch_may_be_smaller(chat: Chat) -> None:
+@pytest.mark.parametrize(
+    ("size", "progress"),
+    [(2, ["Deleting: 2 of 5", "Deleting: 4 of 5", "Deleting: 5 of 5"]), (5, [])],
+)
+def test_the_last_batch_may_be_smaller_and_a_single_one_says_nothing(
+    chat: Chat, size: int, progress: list[str]
+) -> None:
     for _ in range(5):
         over(chat)
-    assert run("--batch-size=2") == [
-        "Deleting: 2 of 5",
-        "Deleting: 4 of 5",
-        "Deleting: 5 of 5",
-        "Ended 0 sessions, deleted 5 sessions.",
-    ]
+    assert run(f"--batch-size={size}") == [*progress, "Ended 0 sessions, deleted 5 sessions."]
     assert not SessionEvent.objects.exists()
-
-
-def test_one_batch_says_nothing(chat: Chat) -> None:
-    for _ in range(2):
-        over(chat)
-    assert run("--batch-size", "2") == ["Ended 0 sessions, deleted 2 sessions."]
 
 
 # What it refuses

@@ -216,15 +216,9 @@ class SignedStorage(StaticFilesStorage):
 @override_settings(STORAGES={"staticfiles": {"BACKEND": f"{__name__}.SignedStorage"}})
 def test_files_that_are_loaded_later_are_named_where_their_script_cannot_find_them() -> None:
     found = element("'/ws/'")
-    assert found["markdown-src"] == "/static/chatsessions/markdown.js?signature=" + (
-        "chatsessions/markdown.js"
-    )
-    assert found["panels-src"] == "/static/chatsessions/panels.js?signature=" + (
-        "chatsessions/panels.js"
-    )
-    assert found["highlight-src"] == "/static/chatsessions/highlight.js?signature=" + (
-        "chatsessions/highlight.js"
-    )
+    for name in ("markdown", "panels", "highlight"):
+        file = f"chatsessions/{name}.js"
+        assert found[f"{name}-src"] == f"/static/{file}?signature={file}"
 
 
 @pytest.mark.usefixtures("below_a_path")

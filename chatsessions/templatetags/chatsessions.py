@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict, is_dataclass
 from functools import cache
 from gettext import translation
 from itertools import count, takewhile
@@ -48,10 +48,7 @@ def chat_session(
     src: str,
     heading: str = "",
     *,
-    placeholder: str = "",
     nonce: object = None,
-    profiles: object = None,
-    login_url: object = None,
     **attributes: object,
 ) -> SafeString:
     """
@@ -73,11 +70,7 @@ def chat_session(
 
     A page may have several of these tags; a browser runs the script once.
     """
-    given = _chat(
-        context,
-        {"src": src, "heading": heading, "placeholder": placeholder, "profiles": profiles}
-        | {"login_url": login_url, **attributes},
-    )
+    given = _chat(context, src, heading, **attributes)
     return format_html(
         "{}<script{}></script>\n<chat-session{}><noscript>{}</noscript></chat-session>",
         _messages(given, context),
@@ -102,7 +95,7 @@ def chat_widget(
     The arguments are those of ``chat_session``. The script of ``<chat-session>`` is loaded when the
     user opens the chat. Without JavaScript nothing is shown.
     """
-    given = _chat(context, {"src": src, "heading": heading, **attributes})
+    given = _chat(context, src, heading, **attributes)
     return format_html(
         "{}<script{}></script>\n<chat-widget{}></chat-widget>",
         _messages(given, context),
@@ -118,19 +111,25 @@ def _module(path: str, nonce: object) -> SafeString:
     return flatatt(_given({"type": "module", "src": static(path), "nonce": text}))
 
 
-def _chat(context: template.Context, keywords: dict[str, Any]) -> Attributes:
+def _chat(
+    context: template.Context,
+    src: str,
+    heading: str,
+    *,
+    profiles: object = None,
+    login_url: object = None,
+    **attributes: object,
+) -> Attributes:
     """Return the attributes of the chat's element: those given, and those filled in."""
-    profiles, login_url = keywords.pop("profiles", None), keywords.pop("login_url", None)
-    src = _below_prefix(keywords.pop("src"))
-    element: Attributes = {"src": src, "heading": keywords.pop("heading")}
+    request = context.get("request")
+    element: Attributes = _lazy(static(SCRIPT))
+    element |= {"src": _below_prefix(src), "heading": heading}
     element |= {"language": get_language() or "", "api": _api()}
-    element |= {name.replace("_", "-"): _value(value) for name, value in keywords.items()}
+    element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
     if element.get("files"):
         element.setdefault("max-file-bytes", str(settings.MAX_FILE_BYTES))
-    element["profiles"] = _profiles(profiles)
-    request = context.get("request")
-    element["login-url"] = _login_url(login_url, request)
-    given = _given(_lazy(static(SCRIPT)) | element)
+    element |= {"profiles": _profiles(profiles), "login-url": _login_url(login_url, request)}
+    given = _given(element)
     owner = _owner(request)
     if owner is not None:  # an empty one says that nobody is logged in
         given.setdefault("owner", owner)
@@ -211,13 +210,9 @@ def _profiles(value: object) -> str | bool:
     if value is None or isinstance(value, bool | str):
         return _value(value)
     profiles: Any = value
-    return json.dumps([_as_dict(profile) for profile in profiles])
-
-
-def _as_dict(profile: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(profile) and not isinstance(profile, type):
-        return dataclasses.asdict(profile)
-    return dict(profile)
+    return json.dumps(
+        [asdict(one) if is_dataclass(one) else dict(one) for one in profiles]  # type: ignore[arg-type]
+    )
 
 
 def _login_url(to: Any, request: Any) -> str:

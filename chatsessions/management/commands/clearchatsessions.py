@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             )
             self._sweep(dry_run=True)
             return
-        _load_chats(self.stderr.write)
+        self._load_chats()
         ended, skipped = async_to_sync(self._end)(
             list(expired.values_list("pk", flat=True)), batch_size
         )
@@ -65,6 +65,17 @@ class Command(BaseCommand):
                 f"Left {_sessions(skipped)} to the servers that hold them; those end them."
             )
         self._sweep(dry_run=False)
+
+    def _load_chats(self) -> None:
+        """Import the ASGI application, whose routing imports the chats and their handlers."""
+        path = getattr(django_settings, "ASGI_APPLICATION", None)
+        if path is None:
+            self.stderr.write("ASGI_APPLICATION is not set: no on_chat_end handler will run.")
+            return
+        try:
+            import_string(path)
+        except ImportError as error:
+            raise CommandError(f"ASGI_APPLICATION {path!r} cannot be imported: {error}") from error
 
     async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
         """
@@ -112,10 +123,9 @@ class Command(BaseCommand):
             return
         if not swept.possible:
             self.stdout.write("The storage cannot list its files: none were swept.")
-        if swept.found > swept.failed:
+        if deleted := swept.found - swept.failed:
             would = "Would delete" if dry_run else "Deleted"
-            deleted = _counted(swept.found - swept.failed, "file")
-            self.stdout.write(f"{would} {deleted} without a session.")
+            self.stdout.write(f"{would} {_counted(deleted, 'file')} without a session.")
         if swept.failed:
             failed = _counted(swept.failed, "file")
             self.stderr.write(f"{failed} without a session could not be deleted; see the log.")
@@ -144,15 +154,3 @@ def _sessions(count: int) -> str:
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _load_chats(warn: Callable[[str], None]) -> None:
-    """Import the ASGI application, whose routing imports the chats and their handlers."""
-    path = getattr(django_settings, "ASGI_APPLICATION", None)
-    if path is None:
-        warn("ASGI_APPLICATION is not set: no on_chat_end handler will run.")
-        return
-    try:
-        import_string(path)
-    except ImportError as error:
-        raise CommandError(f"ASGI_APPLICATION {path!r} cannot be imported: {error}") from error

@@ -7,14 +7,13 @@ import importlib.util
 import io
 import keyword
 import tokenize
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.urls import Resolver404, resolve
+from django.urls import is_valid_path
 
 BOT = """\
 from chatsessions import Chat, Message, user_session
@@ -35,38 +34,8 @@ async def handle(message: Message):
     await Message(content=f"You have sent {{count}} message(s)!").send()
 """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewChat:
-    """A chat to be made, and the lines that it adds to the project's files."""
-
-    name: str
-    #: The path of its page, such as ``counter/``; empty for the start page.
-    page: str
-
-    @property
-    def path(self) -> str:
-        return f"bots.{self.name}.chat"
-
-    @property
-    def route(self) -> str:
-        return f"ws/{self.name}/"
-
-    @property
-    def asgi_import(self) -> str:
-        return "from chatsessions.asgi import get_chat_application"
-
-    @property
-    def asgi_entry(self) -> str:
-        return f'"{self.route}": "{self.path}"'
-
-    @property
-    def urls_import(self) -> str:
-        return "from chatsessions.views import ChatPage"
-
-    @property
-    def urls_entry(self) -> str:
-        return f'path("{self.page}", ChatPage.as_view(chat="{self.path}", url="{self.route}"))'
+ASGI_IMPORT = "from chatsessions.asgi import get_chat_application"
+PAGE_IMPORT = "from chatsessions.views import ChatPage"
 
 
 class Command(BaseCommand):
@@ -94,15 +63,25 @@ class Command(BaseCommand):
         bot = _root_of(settings.ROOT_URLCONF, urls) / "bots" / f"{name}.py"
         if bot.exists():
             raise CommandError(f"{bot} is there already. Choose another name, or edit that.")
-        chat = NewChat(name=name, page=f"{name}/" if _is_served("/") else "")
+        chat, route = f"bots.{name}.chat", f"ws/{name}/"
+        page = f"{name}/" if is_valid_path("/") else ""
+        asgi_entry = f'"{route}": "{chat}"'
+        page_entry = f'path("{page}", ChatPage.as_view(chat="{chat}", url="{route}"))'
         self._dry_run = dry_run
         self._write(bot, BOT.format(name=name))
         if not (bot.parent / "__init__.py").exists():
             self._write(bot.parent / "__init__.py", "")
         asgi = _file_of(_asgi_module())
-        routed = None if asgi is None else with_route(asgi.read_text("utf-8"), chat)
-        self._change(asgi, routed, _asgi_advice(chat))
-        self._change(urls, with_page(urls.read_text("utf-8"), chat), _urls_advice(chat))
+        self._change(
+            asgi,
+            None if asgi is None else with_route(asgi.read_text("utf-8"), asgi_entry),
+            f"\n    {ASGI_IMPORT}\n\n    application = get_chat_application({{{asgi_entry}}})\n",
+        )
+        self._change(
+            urls,
+            with_page(urls.read_text("utf-8"), page_entry),
+            f"\n    {PAGE_IMPORT}\n\n    urlpatterns += [{page_entry}]\n",
+        )
         self._advise_on_settings()
 
     def _write(self, path: Path, text: str) -> None:
@@ -154,47 +133,28 @@ def _root_of(module: str, file: Path) -> Path:
     return file.parents[module.count(".") + (file.name == "__init__.py")]
 
 
-def _is_served(path: str) -> bool:
-    try:
-        resolve(path)
-    except Resolver404:
-        return False
-    return True
-
-
-def _asgi_advice(chat: NewChat) -> str:
-    return (
-        f"\n    {chat.asgi_import}\n\n"
-        f"    application = get_chat_application({{{chat.asgi_entry}}})\n"
-    )
-
-
-def _urls_advice(chat: NewChat) -> str:
-    return f"\n    {chat.urls_import}\n\n    urlpatterns += [{chat.urls_entry}]\n"
-
-
-def with_route(source: str, chat: NewChat) -> str | None:
+def with_route(source: str, entry: str) -> str | None:
     """
-    Return the source of an ``asgi.py`` with the route of the chat's websocket added.
+    Return the source of an ``asgi.py`` with the route of a chat's websocket added.
 
     The file has to be Django's own, or call ``get_chat_application()`` with a dict. Return None for
     any other, which cannot be changed safely.
     """
-    call = _application(source)
-    if call is None:
+    call = _assigned(source, "application")
+    if not isinstance(call, ast.Call):
         return None
     function = ast.unparse(call.func)
     if function == "get_asgi_application" and not call.args:
-        source = _replaced(source, call, f"get_chat_application({{{chat.asgi_entry}}})")
-        return source.replace("from django.core.asgi import get_asgi_application", chat.asgi_import)
+        source = _replaced(source, call, f"get_chat_application({{{entry}}})")
+        return source.replace("from django.core.asgi import get_asgi_application", ASGI_IMPORT)
     if function == "get_chat_application" and call.args and isinstance(call.args[0], ast.Dict):
-        return _with_item(source, call.args[0], chat.asgi_entry)
+        return _with_item(source, call.args[0], entry)
     return None
 
 
-def with_page(source: str, chat: NewChat) -> str | None:
+def with_page(source: str, entry: str) -> str | None:
     """
-    Return the source of a ``urls.py`` with the chat's page added.
+    Return the source of a ``urls.py`` with a chat's page added.
 
     Return None for a file without a plain ``urlpatterns = […]`` and an import of ``path``.
     """
@@ -202,7 +162,11 @@ def with_page(source: str, chat: NewChat) -> str | None:
     if not isinstance(found, ast.List):
         return None
     # Names imported below the list cannot be used in it.
-    imports = [node for node in _imports(source) if node.lineno < found.lineno]
+    imports = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Import | ast.ImportFrom) and node.lineno < found.lineno
+    ]
     modules = {
         alias.asname or alias.name: getattr(node, "module", None)
         for node in imports
@@ -210,17 +174,12 @@ def with_page(source: str, chat: NewChat) -> str | None:
     }
     if modules.get("path") != "django.urls":
         return None
-    changed = _with_item(source, found, chat.urls_entry)
+    changed = _with_item(source, found, entry)
     if modules.get("ChatPage") == "chatsessions.views":
         return changed
     last = max(node.end_lineno or 0 for node in imports)
     lines = _lines(changed)
-    return "".join([*lines[:last], f"\n{chat.urls_import}\n", *lines[last:]])
-
-
-def _application(source: str) -> ast.Call | None:
-    found = _assigned(source, "application")
-    return found if isinstance(found, ast.Call) else None
+    return "".join([*lines[:last], f"\n{PAGE_IMPORT}\n", *lines[last:]])
 
 
 def _assigned(source: str, name: str) -> ast.expr | None:
@@ -235,10 +194,6 @@ def _assigned(source: str, name: str) -> ast.expr | None:
         if isinstance(node, ast.Assign) and [ast.unparse(one) for one in node.targets] == [name]
     ]
     return found[0] if len(found) == 1 else None
-
-
-def _imports(source: str) -> list[ast.Import | ast.ImportFrom]:
-    return [n for n in ast.parse(source).body if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
 def _lines(source: str) -> list[str]:
