@@ -174,32 +174,18 @@ __all__ = [
     "user_session",
 ]
 
-#: The modules of names that need models; a module is imported at the first use of its names.
-_LAZY = {
-    "aassign_user": "workers.outside",
-    "abroadcast": "workers.outside",
-    "aemit_to": "workers.outside",
-    "aemit_to_user": "workers.outside",
-    "aend_session": "workers.outside",
-    "assign_user": "workers.outside",
-    "broadcast": "workers.outside",
-    "emit_to": "workers.outside",
-    "emit_to_user": "workers.outside",
-    "end_session": "workers.outside",
-    "http_session": "http.session",
-    "session_context": "workers.outside",
-}
-
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "chat_context"})
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
+    """Import a name that needs models, or has an effect, at its first use."""
     if name == "chat_context":  # its use makes sessions keep their latest messages
         return import_module(f"{__name__}.handlers.chat_context").use_chat_context()
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in __all__:
+        module = "http.session" if name == "http_session" else "workers.outside"
+        return getattr(import_module(f"{__name__}.{module}"), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     # With the module, Python says which name may have been meant.
     raise AttributeError(message, name=name, obj=sys.modules[__name__])

@@ -38,33 +38,29 @@ class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Refuse a handshake whose ``Origin`` is no URL, and validate the others."""
         for name, value in scope.get("headers", ()):
-            origin = value.decode("latin1")
-            if name == b"origin" and not _is_url(origin):
-                _log_refused(origin)
-                return await WebsocketDenier()(scope, receive, send)  # type: ignore[no-any-return]
+            if name == b"origin":
+                origin = value.decode("latin1")
+                try:
+                    urlparse(origin)
+                except ValueError:
+                    _log_refused(origin)
+                    return await WebsocketDenier()(scope, receive, send)  # type: ignore[no-any-return]
         return await super().__call__(scope, receive, send)  # type: ignore[no-any-return]
 
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
         """Return True if a page of this origin may connect."""
-        valid: bool = super().valid_origin(parsed_origin)
-        if not valid and parsed_origin is not None:
-            valid = is_allowed(f"{parsed_origin.scheme}://{parsed_origin.netloc}")
-        if not valid and parsed_origin is None:
+        if super().valid_origin(parsed_origin):
+            return True
+        if parsed_origin is None:
             logger.warning(
                 "A websocket without an Origin was refused (403). Browsers send one; other clients "
                 "have to send one with a host of ALLOWED_HOSTS."
             )
-        elif not valid and parsed_origin is not None:
-            _log_refused(parsed_origin.geturl())
-        return valid
-
-
-def _is_url(text: str) -> bool:
-    try:
-        urlparse(text)
-    except ValueError:
+            return False
+        if is_allowed(f"{parsed_origin.scheme}://{parsed_origin.netloc}"):
+            return True
+        _log_refused(parsed_origin.geturl())
         return False
-    return True
 
 
 def _log_refused(origin: str) -> None:
