@@ -221,19 +221,20 @@ class _Imports(ast.NodeVisitor):
         """Handle ``from chainlit.types import ThreadDict``."""
         if node.level:
             return
-        package = None
+        found = None
         for alias in node.names:
             package, name = _split(f"{node.module}.{alias.name}")
             if package is None:
                 continue
+            found = package
             if alias.name != "*":
                 self.imported.append((alias.lineno, name))
                 self.bound[alias.asname or alias.name] = name
             elif name == "*":
                 self.bound |= {name: name for name in NAMES}
-        if package is not None:
-            self.counts[package] += 1
-        if package == THEIRS:
+        if found is not None:
+            self.counts[found] += 1
+        if found == THEIRS:
             before = _FROM.match(self._text, self._position(node.lineno, node.col_offset))
             assert before is not None  # noqa: S101  # the parser has read it
             self._insertions[before.end()] = PARENT

@@ -251,14 +251,13 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
             "reload_dirs": sorted(map(str, folders)),
             "reload_excludes": sorted(map(str, environments)),
         }
-    if options.workers > 1:
-        given["workers"] = options.workers
     # uvicorn raises the signal again that stopped it; this turns SIGTERM into KeyboardInterrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     uvicorn.run(
         APPLICATION,
         host=options.host,
         port=port,
+        workers=options.workers,  # without it uvicorn reads WEB_CONCURRENCY
         log_level="debug" if options.debug else "warning",
         timeout_graceful_shutdown=GOODBYE,
         # Compression costs 36 KiB per connection and a third more CPU; frames are small.

@@ -105,6 +105,9 @@ def test_it_says_what_it_did_and_what_comes_next(tmp_path: Path) -> None:
         0,
         "bot.py: imports chatsessions.chainlit already.\n",
     )
+    bot.write_text("from chatsessions import chainlit as cl, Chat\n")
+    result = call("port", "bot.py", cwd=tmp_path)
+    assert result.stdout == "bot.py: imports chatsessions.chainlit already.\n"
     bot.write_text("import chatsessions as cl\n")
     result = call("port", "bot.py", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, "bot.py: imports nothing of Chainlit.\n")

@@ -429,6 +429,11 @@ def test_the_command_is_installed_under_its_name() -> None:
     assert script.exists(), "pip has installed no command"
 
 
+def test_how_many_workers_is_an_option_only(run: Start) -> None:
+    # With a number there uvicorn would start that many, without a database that they share.
+    assert run("counter_bot.py", env={"WEB_CONCURRENCY": "many"}).get("/")[0] == 200
+
+
 async def test_several_workers_on_postgresql_and_redis(
     run: Start, database_url: str, redis_url: str
 ) -> None:
