@@ -20,7 +20,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chatsessions.admin import listing, sessions, workers
+from chatsessions.admin import listing, sessions, values, workers
 from chatsessions.admin.labels import duration
 from chatsessions.admin.page import MAX_FETCHED, read_page
 from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent, transcript
@@ -148,8 +148,9 @@ def test_damaged_values_are_shown_only_to_those_who_may_see_secrets() -> None:
     assert "hunter2" in show_json('{"password": "hunter2"', reveal=True).text
 
 
-def test_a_long_text_is_cut() -> None:
-    shown = show_json(json.dumps("x" * 50), reveal=True, limit=20)
+def test_a_long_text_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "MAX_SHOWN", 20)
+    shown = show_json(json.dumps("x" * 50), reveal=True)
     assert (len(shown.text), shown.left_out) == (20, 32)
 
 

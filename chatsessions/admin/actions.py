@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import NestedObjects
 from django.db import models, router
 from django.http import HttpRequest
@@ -42,100 +42,102 @@ BATCH = 20
 MAX_REASONS = 3
 
 
-@dataclass(slots=True, kw_only=True)
-class Endings:
+def end_sessions(request: HttpRequest, sessions: Iterable[ChatSession]) -> None:
     """
-    The sessions of a request to end them, grouped by outcome.
-
-    Those in ``over`` had ended before, those in ``gone`` no longer exist, and those in ``refused``
-    could not be ended, because of the error.
-    """
-
-    ended: list[ChatSession] = field(default_factory=list)
-    over: list[ChatSession] = field(default_factory=list)
-    gone: list[ChatSession] = field(default_factory=list)
-    refused: dict[UUID, Exception] = field(default_factory=dict)
-
-    @property
-    def held(self) -> dict[UUID, Exception]:
-        """The refused sessions that a worker may still own; the others are only damaged."""
-        damaged = (StorageError, ChatError)
-        return {pk: error for pk, error in self.refused.items() if not isinstance(error, damaged)}
-
-
-def end_all(sessions: Iterable[ChatSession]) -> Endings:
-    """
-    End every session that has not ended, with the reason ``admin``.
+    End sessions, note it in the admin's log, and show the outcome on the next page.
 
     If one session cannot be ended, the others are still ended.
     """
-    endings = Endings()
+    ended: list[ChatSession] = []
+    refused: list[Exception] = []
+    over = gone = 0
     for session in sessions:
-        if session.status == ChatSession.Status.ENDED:
-            endings.over.append(session)
-            continue
-        try:
-            outside.end_session(session.pk, reason="admin")
-        except SessionOver:
-            endings.over.append(session)
-        except SessionNotFound:
-            endings.gone.append(session)
-        except Exception as error:  # the application's handlers may raise anything
-            if not isinstance(error, ChatSessionsError):
-                logger.exception("Session %s could not be ended from the admin", session.pk)
-            endings.refused[session.pk] = error
-        else:
-            endings.ended.append(session)
-    return endings
-
-
-def show_outcome(request: HttpRequest, endings: Endings) -> None:
-    """Show the outcome on the next page."""
-    if count := len(endings.ended):
+        match _end(session):
+            case None:
+                ended.append(session)
+            case SessionOver():
+                over += 1
+            case SessionNotFound():
+                gone += 1
+            case error:
+                refused.append(error)
+    if count := len(ended):
+        LogEntry.objects.log_actions(
+            str(request.user.pk), ended, CHANGE, change_message=_("Ended.")
+        )
         text = ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", count)
         messages.success(request, text % {"count": count})
-    if count := len(endings.over):
+    if over:
         text = ngettext(
-            "%(count)d session had already ended.", "%(count)d sessions had already ended.", count
+            "%(count)d session had already ended.", "%(count)d sessions had already ended.", over
         )
-        messages.info(request, text % {"count": count})
-    if count := len(endings.gone):
+        messages.info(request, text % {"count": over})
+    if gone:
         text = ngettext(
-            "%(count)d session no longer exists.", "%(count)d sessions no longer exist.", count
+            "%(count)d session no longer exists.", "%(count)d sessions no longer exist.", gone
         )
-        messages.warning(request, text % {"count": count})
-    if count := len(endings.refused):
+        messages.warning(request, text % {"count": gone})
+    if count := len(refused):
         text = ngettext(
             "%(count)d session could not be ended: %(reasons)s",
             "%(count)d sessions could not be ended: %(reasons)s",
             count,
         )
-        messages.error(
-            request, text % {"count": count, "reasons": reasons(endings.refused.values())}
+        messages.error(request, text % {"count": count, "reasons": _reasons(refused)})
+
+
+def end_before_deletion(request: HttpRequest, sessions: Iterable[ChatSession]) -> Collection[UUID]:
+    """
+    End sessions before their deletion, and return the ids of those that must not be deleted.
+
+    A worker may still own them. The next page tells about them.
+    """
+    held: dict[UUID, Exception] = {}
+    for session in sessions:
+        match _end(session):
+            case None | SessionOver() | SessionNotFound():
+                pass
+            case StorageError() | ChatError():
+                pass  # it is damaged, and can be deleted all the same
+            case error:
+                held[session.pk] = error
+    if held:
+        text = ngettext(
+            "%(count)d session was not deleted, because it could not be ended: %(reasons)s",
+            "%(count)d sessions were not deleted, because they could not be ended: %(reasons)s",
+            len(held),
         )
+        values = {"count": len(held), "reasons": _reasons(held.values())}
+        messages.error(request, text % values)
+    return held.keys()
 
 
-def not_deleted(endings: Endings) -> str:
-    """Return the message about sessions that were not deleted, because they could not be ended."""
-    text = ngettext(
-        "%(count)d session was not deleted, because it could not be ended: %(reasons)s",
-        "%(count)d sessions were not deleted, because they could not be ended: %(reasons)s",
-        len(endings.held),
-    )
-    return text % {"count": len(endings.held), "reasons": reasons(endings.held.values())}
+def _end(session: ChatSession) -> Exception | None:
+    """End a session with the reason ``admin``; return why it was not ended, None if it was."""
+    if session.status == ChatSession.Status.ENDED:
+        return SessionOver(session.pk, session.end_reason)
+    try:
+        outside.end_session(session.pk, reason="admin")
+    except Exception as error:  # the application's handlers may raise anything
+        if not isinstance(error, ChatSessionsError):
+            logger.exception("Session %s could not be ended from the admin", session.pk)
+        return error
+    return None
 
 
-def reasons(errors: Collection[Exception]) -> str:
+def _reasons(errors: Collection[Exception]) -> str:
     """Return why sessions were refused: unreachable owners, and ``MAX_REASONS`` other reasons."""
     owners = sorted({error.owner for error in errors if isinstance(error, OwnerUnreachable)})
     others = [_reason(error) for error in errors if not isinstance(error, OwnerUnreachable)]
     shown = list(dict.fromkeys(others))[:MAX_REASONS]
     if owners:
+        if len(owners) > MAX_REASONS:
+            owners[MAX_REASONS:] = ["…"]
         text = _(
             "the owner is another process (%(owners)s), which this one cannot reach. Do this "
             "inside the server process, or when the client is away."
         )
-        shown.insert(0, text % {"owners": _first(owners)})
+        shown.insert(0, text % {"owners": ", ".join(owners)})
     return " ".join(shown)
 
 
@@ -144,11 +146,6 @@ def _reason(error: Exception) -> str:
         return str(error)
     # The text of any other exception may contain secrets. The server's log has it.
     return _("%(error)s, see the server's log.") % {"error": type(error).__name__}
-
-
-def _first(names: list[str]) -> str:
-    more = len(names) - MAX_REASONS
-    return ", ".join([*names[:MAX_REASONS], *(["…"] if more > 0 else [])])
 
 
 # Deleting
@@ -181,10 +178,14 @@ def deleted_objects(
     lacking = {
         str(model._meta.verbose_name)
         for model, some in found.items()
-        if not _may_delete(site, request, model, some)
+        if site.is_registered(model)
+        and not all(site.get_model_admin(model).has_delete_permission(request, one) for one in some)
     }
+    # The nested list of an object's dependants counts as one name.
     names = collector.nested(lambda one: _name(one, site))
-    return _bounded(names), counts, lacking, [_name(one, site) for one in collector.protected]
+    if (more := len(names) - MAX_LISTED) > 0:
+        names[MAX_LISTED:] = [_("… and %(more)d more") % {"more": more}]
+    return names, counts, lacking, [_name(one, site) for one in collector.protected]
 
 
 def delete_all(sessions: models.QuerySet[ChatSession]) -> None:
@@ -202,13 +203,6 @@ class _Collector(NestedObjects):
         return found.none() if related_model in COUNTED else found
 
 
-def _may_delete(site: AdminSite, request: HttpRequest, model: Any, found: Collection[Any]) -> bool:
-    if not site.is_registered(model):
-        return True
-    admin = site.get_model_admin(model)
-    return all(admin.has_delete_permission(request, one) for one in found)
-
-
 def _name(found: models.Model, site: AdminSite) -> str:
     title = capfirst(str(found._meta.verbose_name))
     if not isinstance(found, ChatSession):
@@ -216,15 +210,3 @@ def _name(found: models.Model, site: AdminSite) -> str:
     url = admin_url(site.name, "change", found.pk)
     facts = f"{found.chat}, {user_label(found)}, {found.get_status_display()}"
     return format_html('{}: <a href="{}">{}</a> ({})', title, url, found, facts)
-
-
-def _bounded(names: list[Any]) -> list[Any]:
-    """
-    Return the first ``MAX_LISTED`` names, and how many more there are.
-
-    The nested list of an object's dependants counts as one name.
-    """
-    more = len(names) - MAX_LISTED
-    if more <= 0:
-        return names
-    return [*names[:MAX_LISTED], _("… and %(more)d more") % {"more": more}]

@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_user_model
-from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Count, F, Q, QuerySet
+from django.http import HttpRequest
 from django.urls import NoReverseMatch
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -37,6 +37,34 @@ _COLUMNS = (
 MAX_CHATS = 50
 
 
+class FeedbackList(ChangeList):
+    """Django's list, with the share of thumbs up for each chat."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # All filters of the list apply, except the filter by thumb.
+        rows: Any = self.get_queryset(
+            request, exclude_parameters=[FeedbackValueFilter.parameter_name]
+        )
+        chats = (
+            rows.order_by()
+            .values(chat=F("session__chat"))
+            .annotate(up=Count("pk", filter=Q(value="up")), given=Count("pk"))
+            .order_by("-given", "chat")[:MAX_CHATS]
+        )
+        #: For each chat how many thumbs up and down it has, the chat with the most first.
+        self.shares = [
+            {
+                "chat": one["chat"],
+                "up": one["up"],
+                "down": one["given"] - one["up"],
+                "percent": round(100 * one["up"] / one["given"]),
+            }
+            for one in chats
+        ]
+
+
+@admin.register(SessionFeedback)
 class SessionFeedbackAdmin(ReadOnlyAdmin):
     """The list and pages of feedback. Sessions write the rows; nothing can be changed here."""
 
@@ -63,14 +91,8 @@ class SessionFeedbackAdmin(ReadOnlyAdmin):
         # Leave out the other columns of the session, which may have a megabyte of values.
         return rows.select_related("session__user").only(*_COLUMNS)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response = super().changelist_view(request, extra_context)
-        context = getattr(response, "context_data", None)
-        if context is not None and isinstance(context.get("cl"), ChangeList):
-            context["shares"] = _shares(request, context["cl"])
-        return response
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FeedbackList]:
+        return FeedbackList
 
     @admin.display(description=_("feedback"), ordering="value")
     def thumb(self, feedback: SessionFeedback) -> SafeString:
@@ -105,29 +127,3 @@ class SessionFeedbackAdmin(ReadOnlyAdmin):
     @admin.display(description=_("given"), ordering="given_at")
     def given(self, feedback: SessionFeedback) -> SafeString:
         return date_over_time(feedback.given_at)
-
-
-def _shares(request: HttpRequest, changes: ChangeList) -> list[dict[str, Any]]:
-    """
-    Return how many thumbs up and down each chat has, the chat with the most first.
-
-    All filters of the list apply, except the filter by thumb.
-    """
-    rows: Any = changes.get_queryset(
-        request, exclude_parameters=[FeedbackValueFilter.parameter_name]
-    )
-    counted = (
-        rows.order_by()
-        .values("session__chat")
-        .annotate(up=Count("pk", filter=Q(value="up")), given=Count("pk"))
-        .order_by("-given", "session__chat")[:MAX_CHATS]
-    )
-    return [
-        {
-            "chat": one["session__chat"],
-            "up": one["up"],
-            "down": one["given"] - one["up"],
-            "percent": round(100 * one["up"] / one["given"]),
-        }
-        for one in counted
-    ]

@@ -37,18 +37,16 @@ def owner(session: ChatSession) -> Worker | None:
     return session.worker
 
 
-def is_silent(session: ChatSession) -> bool:
-    """Return True if a session is marked as connected, but no living worker owns it."""
-    worker = owner(session)
-    return session.status == ChatSession.Status.CONNECTED and (
-        worker is None or not worker.is_heard()
-    )
-
-
 def status_label(session: ChatSession) -> SafeString:
-    """Return a coloured label with the status, or with "worker silent" in place of it."""
-    if is_silent(session):
-        return _label("silent", _("worker silent"))
+    """
+    Return a coloured label with the status.
+
+    It says "worker silent" for a session that is marked as connected, but no living worker owns it.
+    """
+    if session.status == ChatSession.Status.CONNECTED:
+        worker = owner(session)
+        if worker is None or not worker.is_heard():
+            return _label("silent", _("worker silent"))
     return _label(session.status, session.get_status_display())
 
 
@@ -98,17 +96,15 @@ def chat_label(session: ChatSession) -> SafeString:
     return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
 
 
-def moment(value: datetime | None) -> SafeString | str:
+def moment(at: datetime) -> SafeString:
     """Return a date and time in the admin's format, with the exact time on hover."""
-    if value is None:
-        return NOTHING
-    return _time(value, display_for_value(value, NOTHING))
+    return _time(at, display_for_value(at, NOTHING))
 
 
 def date_over_time(at: datetime) -> SafeString:
     """Return a date with the time below it, for narrow columns."""
-    local = _local(at)
-    return _time(at, format_html("{}<br>{}", date_format(local), time_format(local)))
+    shown = local_time(at)
+    return _time(at, format_html("{}<br>{}", date_format(shown), time_format(shown)))
 
 
 def ago(at: datetime, now: datetime | None = None) -> SafeString:
@@ -148,11 +144,12 @@ def duration(value: timedelta) -> str:
 
 
 def _time(at: datetime, text: str) -> SafeString:
-    exact = _local(at).isoformat(sep=" ", timespec="seconds")
+    exact = local_time(at).isoformat(sep=" ", timespec="seconds")
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, text)
 
 
-def _local(at: datetime) -> datetime:
+def local_time(at: datetime) -> datetime:
+    """Return a time in the time zone of the page."""
     return at if timezone.is_naive(at) else timezone.localtime(at)
 
 

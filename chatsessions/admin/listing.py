@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable
 from ipaddress import ip_address
@@ -11,15 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.filters import SimpleListFilter
-from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.contrib.auth import get_user_model
-from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
-from django.db.models import CharField, Field, Q, QuerySet, TextField, Value
+from django.db.models import CharField, Q, QuerySet, TextField, Value
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Cast, Replace
 from django.http import HttpRequest
@@ -125,17 +121,14 @@ class SessionList(ChangeList):
         self.show_admin_actions = bool(self.result_count)
         paged = self.multi_page and not (self.show_all and self.can_show_all)
         first = (self.page_num - 1) * self.list_per_page if paged else 0
-        end = first + self.list_per_page if paged else self.result_count
-        self.result_list = self._rows(pages.ids(first, end))
+        ids = pages.ids(first, first + self.list_per_page if paged else self.result_count)
+        rows = self.apply_select_related(self.root_queryset).defer(*_LARGE).order_by()
+        found = rows.in_bulk(ids)
+        # A session may have been deleted meanwhile.
+        self.result_list = [found[pk] for pk in ids if pk in found]
         if pages.more:
             text = gettext("More than %(count)d sessions match. These are the first of them.")
             messages.info(request, text % {"count": MAX_FOUND})
-
-    def _rows(self, ids: list[UUID]) -> list[ChatSession]:
-        rows = self.apply_select_related(self.root_queryset.filter(pk__in=ids)).defer(*_LARGE)
-        found = {session.pk: session for session in rows.order_by()}
-        # A session may have been deleted meanwhile.
-        return [found[pk] for pk in ids if pk in found]
 
 
 # Search
@@ -177,124 +170,115 @@ def _ip_matches(term: str) -> Q:
 
 
 def _user_matches(term: str) -> Q:
-    matches = Q(pk__in=())
-    for name in _user_fields():
-        matches |= Q(**{f"{name}__icontains": term})
-    # With a subquery, counting the sessions needs no join.
-    return Q(user__in=get_user_model()._default_manager.filter(matches).values("pk"))
-
-
-def _user_fields() -> list[str]:
-    """Return the names of the user model's text fields that identify a user."""
     model = get_user_model()
-    names = {model.USERNAME_FIELD: None, getattr(model, "EMAIL_FIELD", None) or "email": None}
-    return [name for name in names if isinstance(_field(model, name), CharField | TextField)]
-
-
-def _field(model: type, name: str) -> Field[object, object] | None:
-    try:
-        field = model._meta.get_field(name)  # type: ignore[attr-defined]  # a model class
-    except FieldDoesNotExist:
-        return None
-    return field if isinstance(field, Field) else None
+    names = (model.USERNAME_FIELD, getattr(model, "EMAIL_FIELD", None) or "email")
+    matches = Q(pk__in=())
+    for field in model._meta.fields:
+        if field.name in names and isinstance(field, CharField | TextField):
+            matches |= Q(**{f"{field.name}__icontains": term})
+    # With a subquery, counting the sessions needs no join.
+    return Q(user__in=model._default_manager.filter(matches).values("pk"))
 
 
 # Filters
 
 
-class _Filter(admin.SimpleListFilter, ABC):
-    """A filter of sessions by one query parameter."""
+class _Filter(admin.SimpleListFilter):
+    """A filter by one query parameter. Unless ``lookups`` says otherwise it has fixed choices."""
 
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[ChatSession]
-    ) -> QuerySet[ChatSession] | None:
+    offered: ClassVar[Choices] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
+        return self.offered
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = self.value()
-        if value is None or not isinstance(queryset, ChatSessionQuerySet):
-            return None
-        return self.apply(queryset, value)
+        return None if value is None else self.apply(queryset, value)
 
-    @abstractmethod
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        """Return those of ``sessions`` that the chosen ``value`` selects."""
+    def apply(self, rows: Any, value: str) -> Any:
+        """Return those of ``rows`` that the chosen ``value`` selects."""
+        raise NotImplementedError
 
 
 class StatusFilter(_Filter):
     title = _("status")
     parameter_name = "status"
+    offered = (
+        *ChatSession.Status.choices,
+        ("silent", _("connected, but worker silent")),
+    )
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
-        return [*ChatSession.Status.choices, ("silent", _("connected, but worker silent"))]
-
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        return sessions.stale() if value == "silent" else sessions.filter(status=value)
+    def apply(self, rows: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return rows.stale() if value == "silent" else rows.filter(status=value)
 
 
 class WorkerFilter(_Filter):
     title = _("worker")
     parameter_name = "worker"
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
         # Only the latest heartbeats, because crashes may have left many rows of workers.
         workers = Worker.objects.order_by("-heartbeat_at")[:MAX_CHOICES]
         named = sorted((str(worker), str(worker.pk)) for worker in workers)
         return [*((pk, name) for name, pk in named), ("none", _("(none)"))]
 
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+    def apply(self, rows: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
         if value == "none":
-            return sessions.filter(worker=None)
+            return rows.filter(worker=None)
         try:
-            return sessions.filter(worker=UUID(value))
+            return rows.filter(worker=UUID(value))
         except ValueError:
-            return sessions.none()
+            return rows.none()
 
 
-class AliveFilter(admin.SimpleListFilter):
+class AliveFilter(_Filter):
     """A filter of workers by whether they are alive."""
 
     title = _("alive")
     parameter_name = "alive"
+    offered = (("yes", _("alive")), ("no", _("silent")))
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Worker]) -> Choices:
-        return [("yes", _("alive")), ("no", _("silent"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker] | None:
-        if self.value() is None or not isinstance(queryset, WorkerQuerySet):
-            return None
-        return queryset.alive() if self.value() == "yes" else queryset.stale()
+    def apply(self, rows: WorkerQuerySet, value: str) -> WorkerQuerySet:
+        return rows.alive() if value == "yes" else rows.stale()
 
 
 class LoggedInFilter(_Filter):
     title = _("logged in")
     parameter_name = "logged_in"
+    offered = (("yes", _("Yes")), ("no", _("No")))
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
-        return [("yes", _("Yes")), ("no", _("No"))]
-
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        return sessions.filter(user__isnull=value == "no")
+    def apply(self, rows: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return rows.filter(user__isnull=value == "no")
 
 
 class FailuresFilter(_Filter):
     title = _("failed turns")
     parameter_name = "failures"
+    offered = (("yes", _("With failures")), ("no", _("Without")))
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
-        return [("yes", _("With failures")), ("no", _("Without"))]
-
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+    def apply(self, rows: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
         failed = {"turns_failed__gt": 0}
-        return sessions.filter(**failed) if value == "yes" else sessions.exclude(**failed)
+        return rows.filter(**failed) if value == "yes" else rows.exclude(**failed)
 
 
 class FeedbackFilter(_Filter):
     title = _("feedback")
     parameter_name = "thumb"
+    offered = (("up", _("With thumbs up")), ("down", _("With thumbs down")))
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
-        return [("up", _("With thumbs up")), ("down", _("With thumbs down"))]
+    def apply(self, rows: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return rows.rated(value)
 
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        return sessions.rated(value)
+
+class FeedbackValueFilter(_Filter):
+    """A filter of feedback by the thumb."""
+
+    title = _("feedback")
+    parameter_name = "thumb"
+    offered = SessionFeedback.Value.choices
+
+    def apply(self, rows: Any, value: str) -> Any:
+        return rows.filter(value=value)
 
 
 class _ValuesFilter(_Filter):
@@ -306,7 +290,7 @@ class _ValuesFilter(_Filter):
 
     field: ClassVar[str]
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: _ModelAdmin) -> Choices:
         latest = ChatSession.objects.order_by("-created_at").values_list(self.field, flat=True)
         counted = Counter(latest[:LATEST])
         values = {value for value, _count in counted.most_common(MAX_CHOICES)}
@@ -314,8 +298,8 @@ class _ValuesFilter(_Filter):
             values.add(chosen)
         return [(value, value or _("(none)")) for value in sorted(values)]
 
-    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        return sessions.filter(**{self.field: value})
+    def apply(self, rows: Any, value: str) -> Any:
+        return rows.filter(**{self.field: value})
 
 
 class ChatFilter(_ValuesFilter):
@@ -326,25 +310,8 @@ class ChatFilter(_ValuesFilter):
 class FeedbackChatFilter(ChatFilter):
     """A filter of feedback by the chat of its session."""
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
-        value = self.value()
-        return None if value is None else queryset.filter(session__chat=value)
-
-
-class FeedbackValueFilter(admin.SimpleListFilter):
-    """A filter of feedback by the thumb."""
-
-    title = _("feedback")
-    parameter_name = "thumb"
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[SessionFeedback]) -> Choices:
-        return SessionFeedback.Value.choices
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[SessionFeedback]
-    ) -> QuerySet[SessionFeedback] | None:
-        value = self.value()
-        return None if value is None else queryset.filter(value=value)
+    def apply(self, rows: Any, value: str) -> Any:
+        return rows.filter(session__chat=value)
 
 
 class ClientTypeFilter(_ValuesFilter):
@@ -378,40 +345,26 @@ class ReadOnlyAdmin(_ModelAdmin):
         return False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        if self._is_from_limit_choices(lookup, value):
-            return True
-        given = self.list_filter if request is None else self.get_list_filter(request)
+        for limit in self.opts.related_fkey_lookups:  # a limit_choices_to, or what returns one
+            limits = limit() if callable(limit) else limit
+            if (lookup, value) in url_params_from_lookup_dict(limits).items():
+                return True
         names = set(self.open_lookups)
-        for one in given:
-            if isinstance(one, type) and issubclass(one, SimpleListFilter):
+        for one in self.list_filter if request is None else self.get_list_filter(request):
+            if isinstance(one, type) and issubclass(one, admin.SimpleListFilter):
                 if lookup == one.parameter_name:
                     return True
             else:
                 names.add(str(one[0] if isinstance(one, list | tuple) else one))
-        return any(self._compares(name, lookup) for name in names)
+        return lookup in names or any(
+            lookup.startswith(name + LOOKUP_SEP) and lookup in self._comparisons(name)
+            for name in names
+        )
 
-    def _compares(self, name: str, lookup: str) -> bool:
-        """Return True if ``lookup`` compares field ``name``, or the primary key of its object."""
-        if lookup == name:
-            return True
-        if not lookup.startswith(name + LOOKUP_SEP):
-            return False
-        first, *rest = lookup.removeprefix(name + LOOKUP_SEP).split(LOOKUP_SEP)
-        if first in self._keys(name):
-            first, *rest = rest or ["exact"]
-        return first in COMPARISONS and not rest
-
-    def _keys(self, name: str) -> set[str]:
-        """Return the names of the primary key of the objects that field ``name`` refers to."""
-        if name == "pk":
-            return set()
-        related = get_fields_from_path(self.model, name)[-1].related_model
-        return set() if related is None else {"pk", related._meta.pk.name}
-
-    def _is_from_limit_choices(self, lookup: str, value: Any) -> bool:
-        """Return True if the lookup is from ``limit_choices_to`` of a foreign key to this model."""
-        for limit in self.opts.related_fkey_lookups:
-            found = limit() if callable(limit) else limit
-            if (lookup, value) in url_params_from_lookup_dict(found).items():
-                return True
-        return False
+    def _comparisons(self, name: str) -> set[str]:
+        """Return the lookups that compare field ``name``, or the primary key of its object."""
+        paths = [name]
+        related = None if name == "pk" else get_fields_from_path(self.model, name)[-1].related_model
+        if related is not None:
+            paths += [name + LOOKUP_SEP + key for key in ("pk", related._meta.pk.name)]
+        return {*paths, *(path + LOOKUP_SEP + end for path in paths for end in COMPARISONS)}

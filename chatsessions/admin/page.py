@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,18 +70,17 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
     ``chatsessions.view_secrets``.
     """
     reveal = request.user.has_perm("chatsessions.view_secrets")
+    links = _Links(request, site)
     page = read_page(session, parse_seq(request.GET.get(BEFORE, "")) or None)
-    client = user_label(session)
     lines = transcript(
         page.entries,
         session=session.pk,
-        client=client,
+        client=user_label(session),
         reveal=reveal,
         ratings=_ratings(session, page),
     )
-    file_site = site if request.user.has_perm(FILE_PERMISSION) else ""
-    _name_files([file for line in lines for file in line.files], session, file_site)
-    files, files_note = _files(session, file_site)
+    _name_files([file for line in lines for file in line.files], session, links)
+    files, files_note = _files(session, links)
     values = stored_values(session)
     return {
         "session": session,
@@ -96,7 +95,13 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
         "files": files,
         "files_note": files_note,
         "reveal": reveal,
-        "groups": _fact_groups(session, _Links(request, site)),
+        "groups": [
+            (_("Session"), _session_facts(session, links)),
+            (_("Client"), _client_facts(session, links)),
+            (_("Times"), _times(session)),
+            (_("Activity"), _activity(session)),
+            (_("Server"), _server_facts(session, links)),
+        ],
     }
 
 
@@ -119,16 +124,14 @@ def _chat_settings(session: ChatSession, *, reveal: bool) -> Shown | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPage:
     """
-    Entries in the order of ``seq``, and the parameter ``before`` of the pages around them.
+    Entries in the order of ``seq``.
 
-    ``earlier`` is None on the first page, and ``later`` on the last, where ``last`` is true.
+    ``links`` has the parameter ``before`` of the pages around them, None for the page without it.
     ``dropped`` counts the entries at the log's start that are no longer kept.
     """
 
     entries: list[LoggedEvent]
-    earlier: int | None
-    later: int | None
-    last: bool
+    links: dict[str, int | None]
     dropped: int
 
     @property
@@ -143,48 +146,34 @@ def read_page(session: ChatSession, before: int | None = None) -> LogPage:
 
     ``before=FIRST`` stands for the first page, as there are no entries before it.
     """
+    events = SessionEvent.objects.filter(session=session)
     if before == FIRST:
-        return _first_page(session)
-    entries = _read(session, before)
-    more = len(entries) > PAGE
-    entries = entries[-PAGE:]
-    first = entries[0].seq if entries else 1
-    last = before is None or before > session.head
-    return LogPage(
-        entries=entries,
-        earlier=first if more else None,
-        later=None if before is None or last or before + PAGE > session.head else before + PAGE,
-        last=last,
-        dropped=0 if more else first - 1,
-    )
+        entries, more = _fetch(events.order_by("seq"))
+        is_first, is_last = True, not more
+        end = entries[-1].seq + 1 if entries else FIRST
+    else:
+        if before is not None:
+            events = events.filter(seq__lt=before)
+        entries, more = _fetch(events.order_by("-seq"))
+        entries.reverse()
+        end = before or session.head + 1
+        is_first, is_last = not more, end > session.head
+    first = entries[0].seq if entries else FIRST
+    links: dict[str, int | None] = {}
+    if not is_first:
+        links |= {"first": FIRST, "earlier": first}
+    if not is_last:
+        following = end + PAGE
+        links |= {"later": following if following <= session.head else None, "latest": None}
+    return LogPage(entries=entries, links=links, dropped=first - 1 if is_first else 0)
 
 
-def _first_page(session: ChatSession) -> LogPage:
-    entries = _fetch(SessionEvent.objects.filter(session=session).order_by("seq"))
-    last = len(entries) <= PAGE
-    entries = entries[:PAGE]
-    following = entries[-1].seq + 1 + PAGE if entries else FIRST
-    return LogPage(
-        entries=entries,
-        earlier=None,
-        later=None if following > session.head else following,
-        last=last,
-        dropped=entries[0].seq - 1 if entries else 0,
-    )
-
-
-def _read(session: ChatSession, before: int | None) -> list[LoggedEvent]:
-    events = SessionEvent.objects.filter(session=session).order_by("-seq")
-    if before is not None:
-        events = events.filter(seq__lt=before)
-    return _fetch(events)[::-1]
-
-
-def _fetch(events: QuerySet[SessionEvent]) -> list[LoggedEvent]:
-    """Return the first ``PAGE`` of ``events``, and one more if there are more."""
+def _fetch(events: QuerySet[SessionEvent]) -> tuple[list[LoggedEvent], bool]:
+    """Return the first ``PAGE`` of ``events``, and whether there are more."""
     # Read the data as text: the model's field would decode the whole of every entry.
     rows = events.values(*_FIELDS, text=Substr("data", 1, MAX_FETCHED))[: PAGE + 1]
-    return [LoggedEvent(data=row.pop("text").encode(errors="replace"), **row) for row in rows]
+    entries = [LoggedEvent(data=row.pop("text").encode(errors="replace"), **row) for row in rows]
+    return entries[:PAGE], len(entries) > PAGE
 
 
 def _ratings(session: ChatSession, page: LogPage) -> dict[str, SessionFeedback]:
@@ -198,43 +187,25 @@ def _ratings(session: ChatSession, page: LogPage) -> dict[str, SessionFeedback]:
 
 def _log_links(page: LogPage, request: HttpRequest) -> dict[str, str]:
     """Return the links to the pages before and after, with the rest of the query string kept."""
-
-    def link(before: int | None) -> str:
+    links = {}
+    for name, before in page.links.items():
         query = request.GET.copy()
         query.pop(BEFORE, None)
         if before is not None:
             query[BEFORE] = str(before)
-        return f"?{query.urlencode()}#transcript"
-
-    links = {}
-    if page.earlier is not None:
-        links["first"] = link(FIRST)
-        links["earlier"] = link(page.earlier)
-    if not page.last:
-        links["later"] = link(page.later)
-        links["latest"] = link(None)
+        links[name] = f"?{query.urlencode()}#transcript"
     return links
 
 
 def _log_note(session: ChatSession, page: LogPage) -> str:
+    if page.dropped:
+        return _("Entries 1 to %(last)d are no longer kept.") % {"last": page.dropped}
     if page.entries:
-        if page.dropped:
-            text = _("Entries 1 to %(last)d are no longer kept.")
-            return text % {"last": page.dropped}
         return ""
     return _("There are no entries here.") if session.head else _("Nothing has been said yet.")
 
 
 # Facts
-
-
-def _fact_groups(session: ChatSession, links: _Links) -> Iterator[tuple[str, Facts]]:
-    """Yield groups of facts about a session: a title, and pairs of a name and a value."""
-    yield _("Session"), _session_facts(session, links)
-    yield _("Client"), _client_facts(session, links)
-    yield _("Times"), _times(session)
-    yield _("Activity"), _activity(session)
-    yield _("Server"), _server_facts(session, links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +227,20 @@ class _Links:
             return text
         return format_html('<a href="{}">{}</a>', url, text)
 
-    def sessions(self, text: object, **lookups: str) -> SafeString:
+    def sessions(self, text: str, **lookups: str) -> SafeString:
         """Return ``text`` as a link to the filtered list of sessions."""
         url = admin_url(self.site, "changelist")
         return format_html('<a href="{}?{}">{}</a>', url, urlencode(lookups), text)
+
+    def with_all(self, text: str, **lookups: str) -> SafeString:
+        """Return ``text``, with a link to all sessions that match the lookups."""
+        return format_html("{} ({})", text, self.sessions(_("all sessions"), **lookups))
+
+    def file(self, row: SessionFile) -> str:
+        """Return the URL of a file's content; empty if the user may not fetch it."""
+        if not self.request.user.has_perm(FILE_PERMISSION):
+            return ""
+        return admin_url(self.site, "file", row.session_id, row.pk)
 
 
 def _session_facts(session: ChatSession, links: _Links) -> Facts:
@@ -269,7 +250,7 @@ def _session_facts(session: ChatSession, links: _Links) -> Facts:
     return [
         *facts,
         (_("Id"), _code(session.pk)),
-        (_("Chat"), _with_all(chat_label(session), links, chat=session.chat)),
+        (_("Chat"), links.with_all(chat_label(session), chat=session.chat)),
         (_("Profile"), session.profile or NOTHING),
         (_("Topic"), format_html("<bdi>{}</bdi>", session.topic) if session.topic else NOTHING),
         (_("Thread"), _thread(session, links)),
@@ -288,9 +269,14 @@ def _thread(session: ChatSession, links: _Links) -> SafeString:
 
 
 def _client_facts(session: ChatSession, links: _Links) -> Facts:
+    user: SafeString | str = user_label(session)
+    if session.user is not None:
+        named = links.to(get_user_model(), session.user.pk, user)
+        user = links.with_all(named, user__pk__exact=str(session.user.pk))
+    ip = links.with_all(session.ip, ip__exact=session.ip) if session.ip else NOTHING
     return [
-        (_("User"), _user(session, links)),
-        (_("IP address"), _address(session, links)),
+        (_("User"), user),
+        (_("IP address"), ip),
         (_("Client type"), session.client_type),
         (_("Language"), session.language or NOTHING),
         (_("User agent"), session.user_agent or NOTHING),
@@ -345,39 +331,14 @@ def _server_facts(session: ChatSession, links: _Links) -> Facts:
     worker = owner(session)
     if worker is None:
         return [(_("Worker"), _("none")), generation]
+    named = links.to(Worker, worker.pk, str(worker))
+    its_sessions = links.sessions(_("its sessions"), worker=str(worker.pk))
+    heard = _with_age(worker.heartbeat_at, session.read_at)
     return [
-        (
-            _("Worker"),
-            format_html(
-                "{} ({})",
-                links.to(Worker, worker.pk, str(worker)),
-                links.sessions(_("its sessions"), worker=str(worker.pk)),
-            ),
-        ),
-        (
-            _("Heartbeat"),
-            format_html(
-                "{} {}", alive_label(worker), _with_age(worker.heartbeat_at, session.read_at)
-            ),
-        ),
+        (_("Worker"), format_html("{} ({})", named, its_sessions)),
+        (_("Heartbeat"), format_html("{} {}", alive_label(worker), heard)),
         generation,
     ]
-
-
-def _user(session: ChatSession, links: _Links) -> SafeString | str:
-    if session.user is None:
-        return user_label(session)
-    user = links.to(get_user_model(), session.user.pk, user_label(session))
-    return _with_all(user, links, user__pk__exact=str(session.user.pk))
-
-
-def _address(session: ChatSession, links: _Links) -> SafeString | str:
-    return _with_all(session.ip, links, ip__exact=session.ip) if session.ip else NOTHING
-
-
-def _with_all(text: str, links: _Links, **lookups: str) -> SafeString:
-    """Return ``text``, with a link to all sessions that match the lookups."""
-    return format_html("{} ({})", text, links.sessions(_("all sessions"), **lookups))
 
 
 def _with_age(at: datetime, now: datetime | None = None) -> SafeString:
@@ -391,12 +352,8 @@ def _code(value: object) -> SafeString:
 # Files
 
 
-def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
-    """
-    Return the latest files of a session, and a note if there are more.
-
-    The files have links unless ``site`` is empty.
-    """
+def _files(session: ChatSession, links: _Links) -> tuple[list[dict[str, Any]], str]:
+    """Return the latest files of a session, and a note if there are more."""
     rows = SessionFile.objects.filter(session=session)
     latest = list(rows.order_by("-created_at")[: MAX_FILES + 1])
     files = [
@@ -405,7 +362,7 @@ def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
             "mime": row.mime,
             "size": filesizeformat(row.size),
             "created": date_over_time(row.created_at),
-            "url": _file_url(row, site),
+            "url": links.file(row),
         }
         for row in latest[:MAX_FILES]
     ]
@@ -415,26 +372,15 @@ def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
     return files, _("The latest of %(count)d files, %(size)s in all.") % total
 
 
-def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -> None:
-    """
-    Give the files of a transcript their names, with one query for all.
-
-    They also get links, unless ``site`` is empty.
-    """
+def _name_files(attached: Sequence[Attached], session: ChatSession, links: _Links) -> None:
+    """Give the files of a transcript their names and links, with one query for all."""
     asked = [pk for file in reversed(attached) if (pk := parse_uuid(file.id)) is not None]
     ids = list(dict.fromkeys(asked))[:MAX_FILE_NAMES]
-    if not ids:
-        return
-    known = {row.pk: row for row in SessionFile.objects.filter(session=session, pk__in=ids)}
+    known = SessionFile.objects.filter(session=session).in_bulk(ids)
     for file in attached:
         pk = parse_uuid(file.id)  # a client may write it as it likes
         row = None if pk is None else known.get(pk)
         if row is not None:
-            file.name, file.url = row.name, _file_url(row, site)
+            file.name, file.url = row.name, links.file(row)
         elif file.name == file.id and pk is not None:
             file.name = _("a file that no longer exists")
-
-
-def _file_url(row: SessionFile, site: str) -> str:
-    """Return the URL of a file's content; empty without a ``site``."""
-    return admin_url(site, "file", row.session_id, row.pk) if site else ""

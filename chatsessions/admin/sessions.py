@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth import get_user_model
@@ -29,7 +28,7 @@ from chatsessions.http.responses import non_atomic
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
 
 from . import listing, page
-from .actions import Deleted, delete_all, deleted_objects, end_all, not_deleted, show_outcome
+from .actions import Deleted, delete_all, deleted_objects, end_before_deletion, end_sessions
 from .labels import (
     admin_url,
     ago,
@@ -56,10 +55,8 @@ _DEFERRED = (
     "former_token_hash",
 )
 
-#: For ordering by name; "user" would order by id.
-_USER_NAME = f"user__{get_user_model().USERNAME_FIELD}"
 
-
+@admin.register(ChatSession)
 class ChatSessionAdmin(listing.ReadOnlyAdmin):
     """View, end and delete sessions. Nothing in them can be edited."""
 
@@ -98,6 +95,8 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         "Search by session id, or a part of it, by thread id, user, topic and IP address."
     )
     actions = ("end_selected", "delete_selected")
+    # No form fields: the template makes the page of a session from page_context().
+    fieldsets = ((None, {"fields": ()}),)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         """Return True if the user may end sessions; for ``permissions=["end"]`` of an action."""
@@ -121,16 +120,16 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ChatSession], search_term: str
     ) -> tuple[QuerySet[ChatSession], bool]:
-        if isinstance(queryset, ChatSessionQuerySet):
-            queryset = listing.find_sessions(queryset, search_term)
-        return queryset, False
+        return listing.find_sessions(cast(ChatSessionQuerySet, queryset), search_term), False
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
     def label(self, session: ChatSession) -> SafeString:
         short = '{}<br><code title="{}">{}</code>'
         return format_html(short, status_label(session), session.pk, str(session.pk)[:8])
 
-    @admin.display(description=gettext_lazy("user"), ordering=_USER_NAME)
+    @admin.display(
+        description=gettext_lazy("user"), ordering=f"user__{get_user_model().USERNAME_FIELD}"
+    )
     def who(self, session: ChatSession) -> str:
         quiet = '<span class="chatsessions-quiet">{}</span>'
         return user_label(session) if session.user else format_html(quiet, user_label(session))
@@ -169,27 +168,17 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
 
     # The page of one session
 
-    def get_fieldsets(self, request: HttpRequest, obj: ChatSession | None = None) -> Any:
-        """Return no form fields: the template makes the page from ``page_context``."""
-        return []
-
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: ChatSession | None = None,
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        if obj is not None:
-            over = obj.status == ChatSession.Status.ENDED
-            context |= page.page_context(obj, request, self.admin_site.name)
-            context |= {
-                "title": _("Session"),
-                "may_end": not over and self.has_end_permission(request),
-            }
-        return super().render_change_form(request, context, add, change, form_url, obj)
+        session: ChatSession = kwargs["obj"]
+        over = session.status == ChatSession.Status.ENDED
+        context |= page.page_context(session, request, self.admin_site.name)
+        context |= {
+            "title": _("Session"),
+            "may_end": not over and self.has_end_permission(request),
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:  # type: ignore[override]
         end = self.admin_site.admin_view(require_POST(self.end_view))
@@ -246,8 +235,10 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         if not (self.has_end_permission(request) and self.has_view_permission(request, session)):
             raise PermissionDenied
         if session is None:
-            return self._missing(request, object_id)
-        self._end(request, [session])
+            text = _("There is no session %(id)s any more.")
+            messages.warning(request, text % {"id": object_id})
+            return HttpResponseRedirect(admin_url(self.admin_site.name, "changelist"))
+        end_sessions(request, [session])
         return self._to_page(session)
 
     # Ending and deleting
@@ -258,7 +249,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
     def end_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
         sessions = self._selected(request, queryset)
         if sessions:
-            self._end(request, sessions)
+            end_sessions(request, sessions)
 
     @admin.action(
         permissions=["delete"], description=gettext_lazy("Delete selected %(verbose_name_plural)s")
@@ -276,8 +267,8 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             return None
         ids = [session.pk for session in sessions]
         if request.POST.get("post") and self._are_deletable(request, sessions):
-            refused = self._end_before_deletion(request, sessions)
-            ids = [pk for pk in ids if pk not in refused]
+            held = end_before_deletion(request, sessions)
+            ids = [pk for pk in ids if pk not in held]
         # Select by id, because ended sessions may no longer match the filters of the list.
         chosen = self.get_queryset(request).filter(pk__in=ids).select_related("user")
         return delete_selected(self, request, chosen) if ids else None
@@ -293,7 +284,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
                 session is not None
                 and self.has_delete_permission(request, session)
                 and self._are_deletable(request, [session])
-                and self._end_before_deletion(request, [session])
+                and end_before_deletion(request, [session])
             ):
                 return self._to_page(session)
         return super().delete_view(request, object_id, extra_context)
@@ -313,14 +304,6 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         messages.error(request, text % {"count": MAX_SELECTED})
         return []
 
-    def _end(self, request: HttpRequest, sessions: list[ChatSession]) -> None:
-        endings = end_all(sessions)
-        if endings.ended:
-            LogEntry.objects.log_actions(
-                str(request.user.pk), endings.ended, CHANGE, change_message=_("Ended.")
-            )
-        show_outcome(request, endings)
-
     def _are_deletable(self, request: HttpRequest, sessions: list[ChatSession]) -> bool:
         """
         Return True if nothing that refers to the sessions prevents their deletion.
@@ -330,19 +313,5 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         _names, _counts, lacking, protected = self.get_deleted_objects(sessions, request)
         return not (lacking or protected)
 
-    def _end_before_deletion(
-        self, request: HttpRequest, sessions: list[ChatSession]
-    ) -> Collection[UUID]:
-        """End sessions before their deletion; return the ids of those that may still be live."""
-        endings = end_all(sessions)
-        held = endings.held
-        if held:
-            messages.error(request, not_deleted(endings))
-        return held.keys()
-
     def _to_page(self, session: ChatSession) -> HttpResponse:
         return HttpResponseRedirect(admin_url(self.admin_site.name, "change", session.pk))
-
-    def _missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        messages.warning(request, _("There is no session %(id)s any more.") % {"id": object_id})
-        return HttpResponseRedirect(admin_url(self.admin_site.name, "changelist"))

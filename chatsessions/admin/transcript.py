@@ -10,15 +10,14 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from chatsessions.handlers.messages import DEFAULT_AUTHOR
-from chatsessions.models import SessionFeedback
+from chatsessions.models import SessionEvent, SessionFeedback
 from chatsessions.storage.conversation import (
     MARKDOWN,
     ConversationMessage,
@@ -33,13 +32,16 @@ from chatsessions.storage.conversation import (
 )
 from chatsessions.storage.log import Entry
 
+from .labels import local_time
 from .markdown import to_html
-from .values import Shown, cut, decode, dump, mask, one_line
+from .values import Shown, cut, decode, dump, mask
 
 #: Characters of one message or of one event's JSON that a page shows.
 MAX_TEXT = 10_000
 #: Characters of a line's title.
 MAX_TITLE = 200
+#: Characters of a name that is not a text, as JSON.
+MAX_NAME = 120
 #: Actions and files of one message whose names a page shows.
 MAX_NAMED = 20
 #: Characters of JSON that stay on one line; longer JSON is indented.
@@ -49,11 +51,7 @@ MAX_RENDERING = 2.0
 #: JSON with more lines is folded, so that messages are easy to find.
 MAX_LINES = 12
 
-_OUTCOMES: dict[str, str | Promise] = {
-    "failed": gettext_lazy("failed"),
-    "stopped": gettext_lazy("stopped"),
-    "interrupted": gettext_lazy("interrupted"),
-}
+_OUTCOMES = dict(SessionEvent.Status.choices)
 _ANSWERED: dict[str, str | Promise] = {
     "answered": gettext_lazy("answered"),
     "timeout": gettext_lazy("not answered in time"),
@@ -130,7 +128,7 @@ class Line:
     @property
     def local(self) -> datetime:
         """The time in the time zone of the page."""
-        return self.at if timezone.is_naive(self.at) else timezone.localtime(self.at)
+        return local_time(self.at)
 
     @property
     def day(self) -> date:
@@ -250,8 +248,10 @@ class _Builder:
                 return self._message(entry, message)
             case MessageChange(key=key):
                 return self._removal(entry, key)
-            case QuestionChange(what="asked", question=question):
-                return self._ask(entry, question)
+            case QuestionChange(
+                what="asked", question=Question(message=ConversationMessage() as text) as question
+            ):
+                return self._ask(entry, question, text)
             case QuestionChange(what="answered", question=question):
                 return self._answer(entry, question)
             case QuestionChange(what="closed") as closed if closed.question.call in self._asks:
@@ -270,12 +270,10 @@ class _Builder:
 
     def _message(self, entry: LoggedEvent, message: ConversationMessage) -> Line | None:
         """Return the line of a message; None if an earlier line was changed instead."""
-        of_client = message.n is not None
-        line = self._line_of(
-            entry,
-            "client" if of_client else "server",
-            self.client if of_client else _author(message.author),
-        )
+        if message.n is None:
+            line = self._line_of(entry, "server", _author(message.author))
+        else:
+            line = self._line_of(entry, "client", self.client)
         line.text = self._text(message.content)
         line.is_markdown = message.format == MARKDOWN
         line.extras = _actions(message.actions)
@@ -292,7 +290,7 @@ class _Builder:
             self._conversation.put(message)
             line.note(_("changes an earlier message"))
         self._messages[message.key] = line
-        if not of_client and (rating := self._ratings.get(message.id)) is not None:
+        if message.n is None and (rating := self._ratings.get(message.id)) is not None:
             kind = "good" if rating.value == SessionFeedback.Value.UP else "bad"
             line.marks.append(Mark(kind=kind, text=str(rating.get_value_display())))
             line.comment = rating.comment
@@ -324,7 +322,7 @@ class _Builder:
         line = self._line_of(entry, "event", _("Feedback on an earlier message"))
         labels = dict(SessionFeedback.Value.choices)
         line.extras = [self.client, str(labels.get(given.value or "", _("taken back")))]
-        line.detail = cut(given.comment, limit=MAX_TEXT) if given.comment else None
+        line.detail = cut(given.comment, MAX_TEXT) if given.comment else None
         return line
 
     def _removal(self, entry: LoggedEvent, key: object) -> Line | None:
@@ -350,13 +348,12 @@ class _Builder:
         line = self._line_of(entry, "event", _("Step: %(name)s") % {"name": step.name})
         line.is_step, line.streaming, line.failure = True, step.streaming, bool(step.error)
         parent = self._step_names.get(step.parent)
-        line.extras = [
-            step.type,
-            *([] if parent is None else [_("in %(step)s") % {"step": parent}]),
-        ]
+        line.extras = [step.type]
+        if parent is not None:
+            line.extras.append(_("in %(step)s") % {"step": parent})
         texts = {_("Input:"): step.input, _("Output:"): step.output, _("Error:"): step.error}
         shown = [f"{name}\n{self._plain(text)}" for name, text in texts.items() if text]
-        line.detail = cut("\n\n".join(shown), limit=MAX_TEXT) if shown else None
+        line.detail = cut("\n\n".join(shown), MAX_TEXT) if shown else None
         if what == "changed" and old is not None:
             old.streaming = True  # the end of a step is no edit
             old.replace_with(line)
@@ -368,15 +365,14 @@ class _Builder:
         """Return the text to show: in JSON, values of secret-looking keys are masked."""
         try:
             data = decode(text.encode())
-        except (msgspec.MsgspecError, RecursionError, ValueError):
+        except ValueError:
             return text
         return text if self.reveal or not isinstance(data, dict | list) else dump(mask(data))
 
-    def _ask(self, entry: LoggedEvent, question: Question) -> Line:
-        author = _author(question.message.author) if question.message else ""
-        line = self._line_of(entry, "server", author)
-        line.text = self._text(question.message.content if question.message else "")
-        line.is_markdown = question.message is not None and question.message.format == MARKDOWN
+    def _ask(self, entry: LoggedEvent, question: Question, message: ConversationMessage) -> Line:
+        line = self._line_of(entry, "server", _author(message.author))
+        line.text = self._text(message.content)
+        line.is_markdown = message.format == MARKDOWN
         line.extras = _actions(question.actions)
         line.note(_("question"))
         self._asks[question.call] = line
@@ -405,7 +401,7 @@ class _Builder:
             line.extras = [self.client]
         try:
             data = decode(entry.data)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
+        except ValueError:
             self._salvage(entry, line)
             return line
         if entry.n is not None and entry.name == "action" and isinstance(data, dict):
@@ -425,7 +421,7 @@ class _Builder:
             line.kind = "server" if entry.n is None else "client"
             line.text = self._text(_unescaped(content[1]))
         elif self.reveal:
-            line.detail = cut(text, limit=MAX_TEXT)
+            line.detail = cut(text, MAX_TEXT)
 
     def _line_of(self, entry: LoggedEvent, kind: str, title: str) -> Line:
         return Line(
@@ -437,12 +433,12 @@ class _Builder:
         )
 
     def _text(self, content: Any) -> Shown:
-        return cut(content, limit=MAX_TEXT) if isinstance(content, str) else self._json(content)
+        return cut(content, MAX_TEXT) if isinstance(content, str) else self._json(content)
 
     def _json(self, data: Any) -> Shown:
         value = data if self.reveal else mask(data)
         short = dump(value, indent=None)
-        return cut(short if len(short) <= MAX_LINE else dump(value), limit=MAX_TEXT)
+        return cut(short if len(short) <= MAX_LINE else dump(value), MAX_TEXT)
 
 
 def _author(name: str) -> str:
@@ -461,7 +457,9 @@ def _unescaped(text: str) -> str:
 def _text_of(value: Any) -> str:
     if value is None:
         return ""
-    return value[:MAX_TITLE] if isinstance(value, str) else one_line(mask(value))
+    if isinstance(value, str):
+        return value[:MAX_TITLE]
+    return Truncator(dump(mask(value), indent=None)).chars(MAX_NAME)
 
 
 def _actions(actions: list[dict[str, Any]]) -> list[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unicodedata import normalize
 
 import msgspec
-from django.utils.text import Truncator
 
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import Store
@@ -65,7 +64,7 @@ def stored_values(session: ChatSession) -> str | None:
     return state.decode() or None
 
 
-def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
+def show_json(text: str, *, reveal: bool) -> Shown:
     """
     Return stored JSON indented, with readable tags, and secrets masked unless ``reveal``.
 
@@ -73,17 +72,19 @@ def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
     """
     try:
         value = decode(text)
-        return cut(dump(value if reveal else mask(value)), limit=limit)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        shown = cut(text if reveal else "", limit=limit)
-        return Shown(text=shown.text, left_out=shown.left_out, damaged=True)
+        return cut(dump(value if reveal else mask(value)), MAX_SHOWN)
+    except (RecursionError, ValueError):
+        return replace(cut(text if reveal else "", MAX_SHOWN), damaged=True)
 
 
 def decode(text: str | bytes) -> Any:
-    """Return the value of a JSON text. Raises ``ValueError`` (or msgspec's) if it is invalid."""
+    """Return the value of a JSON text. Raises ``ValueError`` if it is invalid or too long."""
     if len(text) > MAX_DECODED:
         raise ValueError("too long to be decoded")
-    return msgspec.json.decode(text)
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from error
 
 
 def dump(value: Any, *, indent: int | None = 2) -> str:
@@ -91,12 +92,7 @@ def dump(value: Any, *, indent: int | None = 2) -> str:
     return json.dumps(_in_words(value), indent=indent, ensure_ascii=False)
 
 
-def one_line(value: Any, *, limit: int = 120) -> str:
-    """Return decoded JSON as one short line."""
-    return Truncator(dump(value, indent=None)).chars(limit)
-
-
-def cut(text: str, *, limit: int = MAX_SHOWN) -> Shown:
+def cut(text: str, limit: int) -> Shown:
     """Return at most ``limit`` characters of ``text``."""
     return Shown(text=text[:limit], left_out=max(0, len(text) - limit))
 
