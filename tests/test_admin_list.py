@@ -17,13 +17,13 @@ from django.utils import timezone
 
 from chatsessions.admin import listing
 from chatsessions.admin.sessions import ChatSessionAdmin
-from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.models import ChatSession
 
+from .support.admin import LIST, listed, say
 from .support.storage import session_row, worker_row
 
 pytestmark = pytest.mark.django_db
 
-LIST = "admin:chatsessions_chatsession_changelist"
 TABLE = ChatSession._meta.db_table
 
 
@@ -44,10 +44,8 @@ def many(monkeypatch: pytest.MonkeyPatch) -> list[ChatSession]:
             created_at=now - timedelta(hours=number),
             last_seen_at=now - timedelta(minutes=number % 5),
         )
-        for seq in range(1, number % 3 + 1):
-            SessionEvent.objects.create(
-                session=session, seq=seq, name="message", data={}, created_at=now
-            )
+        for _ in range(number % 3):
+            say(session, "message", {})
         made.append(session)
     return made
 
@@ -79,13 +77,6 @@ def plan(sql: str) -> Iterator[str]:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql.replace('%', '%%')}", ())
         for *_, step in cursor.fetchall():
             yield step
-
-
-def shown(client: Client, **query: str) -> list[ChatSession]:
-    response = client.get(reverse(LIST), query)
-    assert response.status_code == 200, response
-    found: list[ChatSession] = response.context["cl"].result_list
-    return found
 
 
 @pytest.mark.parametrize(
@@ -128,16 +119,16 @@ def test_any_page_takes_the_same_queries(
     django_assert_max_num_queries: Any,
 ) -> None:
     session_row(user=User.objects.create_user("zoey"), worker=worker_row())
-    shown(admin_client)  # content types are looked up once per process
+    listed(admin_client)  # content types are looked up once per process
     with django_assert_max_num_queries(8):
-        assert shown(admin_client, **query)
+        assert listed(admin_client, **query)
 
 
 def test_pages_are_in_order_from_both_ends(many: list[ChatSession], admin_client: Client) -> None:
-    assert shown(admin_client) == many[:3]
-    assert shown(admin_client, p="2") == many[3:6]
-    assert shown(admin_client, p="3") == many[6:]
-    assert shown(admin_client, all="") == many
+    assert listed(admin_client) == many[:3]
+    assert listed(admin_client, p="2") == many[3:6]
+    assert listed(admin_client, p="3") == many[6:]
+    assert listed(admin_client, all="") == many
 
 
 @pytest.mark.parametrize("column", range(1, len(ChatSessionAdmin.list_display) + 1))
@@ -147,16 +138,16 @@ def test_each_order_has_each_session_once(
 ) -> None:
     """However long its log, and whether or not it has a user."""
     order = f"{direction}{column}"
-    paged = [one for page in "123" for one in shown(admin_client, o=order, p=page)]
+    paged = [one for page in "123" for one in listed(admin_client, o=order, p=page)]
     assert sorted(one.pk for one in paged) == sorted(one.pk for one in many)
-    assert paged == shown(admin_client, o=order, all="")
+    assert paged == listed(admin_client, o=order, all="")
 
 
 def test_users_are_in_the_order_of_their_names(
     many: list[ChatSession], admin_client: Client
 ) -> None:
     column = ChatSessionAdmin.list_display.index("who") + 1
-    users = [one.user.username for one in shown(admin_client, o=f"{column}", all="") if one.user]
+    users = [one.user.username for one in listed(admin_client, o=f"{column}", all="") if one.user]
     assert users == ["anna"] * 2 + ["zoe"] * 3
 
 
@@ -186,7 +177,7 @@ def test_choices_are_not_counted(
     many: list[ChatSession], admin_client: Client, django_assert_max_num_queries: Any
 ) -> None:
     """Django's counts beside the filters would look at every session, many times."""
-    shown(admin_client)
+    listed(admin_client)
     with django_assert_max_num_queries(8):
         admin_client.get(reverse(LIST), {"_facets": "True"})
 
@@ -224,7 +215,7 @@ def test_what_is_filtered_by_is_offered_however_old(
     ChatSession.objects.filter(pk=many[-1].pk).update(chat="forgotten")
     monkeypatch.setattr(listing, "LATEST", 6)
     assert chats_offered(admin_client, chat="forgotten") == ["a", "b", "forgotten"]
-    assert shown(admin_client, chat="forgotten") == [many[-1]]
+    assert listed(admin_client, chat="forgotten") == [many[-1]]
 
 
 def chats_offered(client: Client, **query: str) -> list[str]:

@@ -7,21 +7,20 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection, models
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import reverse
-from django.utils import timezone
 
 from chatsessions.admin import ChatSessionAdmin
-from chatsessions.models import ChatSession, SessionEvent, SessionFeedback, Worker
+from chatsessions.models import ChatSession, SessionFeedback, Worker
 
+from .support.admin import LIST, PAGE, listed, say, staff
 from .support.storage import session_row, worker_row
 
 pytestmark = pytest.mark.django_db
 
-SESSIONS = "admin:chatsessions_chatsession_changelist"
 FEEDBACK = "admin:chatsessions_sessionfeedback_changelist"
 WORKERS = "admin:chatsessions_worker_changelist"
 USERS = "admin:auth_user_changelist"
@@ -68,15 +67,13 @@ TRANSFORMS = ("length__gt", "date__gt", "year", "iexact", "0", "range")
 @pytest.fixture
 def viewer(db: None) -> Client:
     """Somebody of the staff who may see sessions, workers and users, and no secrets."""
-    user = User.objects.create_user("viewer", is_staff=True)
-    names = (
-        *("view_chatsession", "view_sessionfeedback", "view_worker", "view_user"),
+    return staff(
+        "view_chatsession",
+        "view_sessionfeedback",
+        "view_worker",
+        "view_user",
         "delete_chatsession",
     )
-    user.user_permissions.set(Permission.objects.filter(codename__in=names))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -90,9 +87,7 @@ def secret(db: None) -> ChatSession:
         ip="192.0.2.1",
     )
     session_row(thread_id=row.thread_id)  # the page links to it
-    SessionEvent.objects.create(
-        session=row, seq=1, name="message", data={"key": "s3cret"}, created_at=timezone.now()
-    )
+    say(row, "message", {"key": "s3cret"})
     return row
 
 
@@ -114,7 +109,7 @@ def status_of(client: Client, name: str, **query: str) -> int:
     return client.get(reverse(name), query).status_code
 
 
-LISTS = {ChatSession: SESSIONS, SessionFeedback: FEEDBACK, Worker: WORKERS}
+LISTS = {ChatSession: LIST, SessionFeedback: FEEDBACK, Worker: WORKERS}
 
 
 @pytest.mark.parametrize("model", LISTS)
@@ -166,13 +161,13 @@ def test_the_list_of_users_is_no_way_around(query: str, viewer: Client) -> None:
 
 def test_actions_and_pages_refuse_it_too(viewer: Client, secret: ChatSession) -> None:
     data = {"action": "delete_selected", "_selected_action": [str(secret.pk)]}
-    url = f"{reverse(SESSIONS)}?{urlencode({'state__regex': 's3'})}"
+    url = f"{reverse(LIST)}?{urlencode({'state__regex': 's3'})}"
     assert viewer.post(url, data).status_code == 400
 
 
 @pytest.mark.parametrize("field", ["state", "token_hash", "chat_context", "user"])
 def test_no_field_can_be_picked_by_a_popup(field: str, viewer: Client) -> None:
-    assert status_of(viewer, SESSIONS, _popup="1", _to_field=field) == 400
+    assert status_of(viewer, LIST, _popup="1", _to_field=field) == 400
 
 
 def test_what_is_ordered_and_searched_by_is_shown(viewer: Client, secret: ChatSession) -> None:
@@ -185,8 +180,7 @@ def test_what_is_ordered_and_searched_by_is_shown(viewer: Client, secret: ChatSe
             for word in ("state", "token", "chat_settings", "data", "password"):
                 assert not any(f'"{word}' in order for order in orders), (word, orders)
     for text in ("s3cret", "f00d", "api_key"):
-        found = viewer.get(reverse(SESSIONS), {"q": text}).context["cl"].result_list
-        assert found == []
+        assert listed(viewer, q=text) == []
 
 
 def _sqls(queries: CaptureQueriesContext) -> list[str]:
@@ -211,18 +205,17 @@ def test_what_the_lists_show_can_be_looked_for(
             continue
         for lookup in ("exact", "in"):
             assert status_of(viewer, LISTS[model], **{f"{name}__{lookup}": value}) == 200
-    more = {"user__id__exact": str(secret.user_id), "created_at__gte": "2020-01-01T00:00:00+00:00"}
     if model is ChatSession:
-        found = viewer.get(reverse(SESSIONS), more).context["cl"].result_list
-        assert found == [secret]
+        user, start = str(secret.user_id), "2020-01-01T00:00:00+00:00"
+        assert listed(viewer, user__id__exact=user, created_at__gte=start) == [secret]
 
 
 def test_every_link_of_the_lists_and_pages_works(viewer: Client, secret: ChatSession) -> None:
     """Filters' choices, columns, and the links from pages to lists."""
     pages = [
-        reverse(SESSIONS),
+        reverse(LIST),
         reverse(WORKERS),
-        reverse("admin:chatsessions_chatsession_change", args=[secret.pk]),
+        reverse(PAGE, args=[secret.pk]),
         reverse("admin:chatsessions_worker_change", args=[secret.worker_id]),
     ]
     followed = 0

@@ -7,23 +7,16 @@ import sys
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
-import msgspec
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import reverse
-from django.utils import timezone
 
 from chatsessions.admin.markdown import SCHEMES, TAGS, to_html
-from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent, transcript
-from chatsessions.models import SessionEvent
+from chatsessions.admin.transcript import MAX_TEXT
 
+from .support.admin import lines, page_of, said, say
 from .support.hostile import HEAVY, HOST, HOSTILE
 from .support.storage import session_row
-
-PAGE = "admin:chatsessions_chatsession_change"
 
 
 class Parsed(HTMLParser):
@@ -52,18 +45,8 @@ def parsed(text: str) -> Parsed:
     return Parsed(html)
 
 
-def shown(*events: tuple[str, dict[str, Any]]) -> list[Line]:
-    """The lines of a log of the server's events."""
-    now = timezone.now()
-    entries = [
-        LoggedEvent(seq, None, 1, name, msgspec.json.encode(data), now)
-        for seq, (name, data) in enumerate(events, start=1)
-    ]
-    return transcript(entries, session=UUID(int=1), client="User", reveal=False)
-
-
 def message(content: str, **more: Any) -> dict[str, Any]:
-    return {"id": "m", "author": "Bot", "content": content, "streaming": False} | more
+    return said("m", content) | more
 
 
 def test_what_a_model_writes_is_shown_as_it_is_meant() -> None:
@@ -120,13 +103,13 @@ def is_good_link(attributes: dict[str, str | None]) -> bool:
 
 
 def test_a_message_and_a_question_are_html_if_they_say_so() -> None:
-    lines = shown(
+    made = lines(
         ("message", message("**a**", format="markdown")),
         ("message", message("**b**", id="b")),
         ("ask", {"call": "c", "kind": "text", "content": "**c**", "format": "markdown"}),
         ("message", message("", id="d", format="markdown")),
     )
-    assert [line.html for line in lines] == [
+    assert [line.html for line in made] == [
         "<p><strong>a</strong></p>\n",
         None,
         "<p><strong>c</strong></p>\n",
@@ -135,12 +118,12 @@ def test_a_message_and_a_question_are_html_if_they_say_so() -> None:
 
 
 def test_a_change_decides_and_what_is_removed_is_shown_as_it_was_written() -> None:
-    changed = shown(
+    changed = lines(
         ("message", message("**a**")),
         ("message_update", message("**b**", format="markdown")),
     )
     assert [line.html for line in changed] == ["<p><strong>b</strong></p>\n"]
-    removed = shown(
+    removed = lines(
         ("message", message("**a**", format="markdown")), ("message_remove", {"id": "m"})
     )
     assert [line.html for line in removed] == [None]
@@ -149,25 +132,21 @@ def test_a_change_decides_and_what_is_removed_is_shown_as_it_was_written() -> No
 def test_what_takes_long_is_shown_as_it_is_written() -> None:
     """A page of the dearest messages is made all the same, the latest as they are meant."""
     text = HEAVY["pictures"][:MAX_TEXT]
-    lines = shown(
+    made = lines(
         *[("message", message(text, id=f"{n}", format="markdown")) for n in range(400)],
         ("message", message("*last*", id="last", format="markdown")),
     )
-    assert lines[-1].html == "<p><em>last</em></p>\n"
-    assert lines[0].html is None
-    assert lines[0].text is not None
+    assert made[-1].html == "<p><em>last</em></p>\n"
+    assert made[0].html is None
+    assert made[0].text is not None
 
 
 @pytest.mark.django_db
-def test_the_page_has_it(client: Client) -> None:
-    client.force_login(User.objects.create_superuser("root"))
-    session = session_row(head=2)
-    for seq, text in enumerate(("**bold** <b>text</b>", "<script>alert(1)</script>"), start=1):
-        data: Any = message(text, id=text, format="markdown")
-        SessionEvent.objects.create(
-            session=session, seq=seq, name="message", data=data, created_at=timezone.now()
-        )
-    page = client.get(reverse(PAGE, args=[session.pk])).content.decode()
+def test_the_page_has_it(admin_client: Client) -> None:
+    session = session_row()
+    for text in ("**bold** <b>text</b>", "<script>alert(1)</script>"):
+        say(session, "message", message(text, id=text, format="markdown"))
+    page = page_of(admin_client, session)
     assert "<p><strong>bold</strong> &lt;b&gt;text&lt;/b&gt;</p>" in page
     assert "<script>alert(1)" not in page
 

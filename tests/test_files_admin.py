@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
 from chatsessions.admin import page as admin_page
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
 
+from .support.admin import DELETE, page_of, say, staff
 from .support.files import HTML, contents, stored_file
 from .support.storage import session_row
 
 pytestmark = pytest.mark.django_db
 
-StaffOf = Callable[..., Client]
 #: The login with its permissions; the session, its state, chat settings, files, thread and log.
 QUERIES = 11
 
@@ -31,28 +28,11 @@ def own_storage(settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path / "files"
 
 
-@pytest.fixture
-def staff() -> StaffOf:
-    def log_in(*codenames: str) -> Client:
-        user = User.objects.create_user(f"staff{uuid4().hex}", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return log_in
-
-
-def page_of(client: Client, session: ChatSession) -> str:
-    url = reverse("admin:chatsessions_chatsession_change", args=[session.pk])
-    return client.get(url).content.decode()
-
-
 def url_of(session: ChatSession, file_id: object) -> str:
     return reverse("admin:chatsessions_chatsession_file", args=[session.pk, file_id])
 
 
-def test_names_are_listed_and_links_are_for_who_may_have_the_files(staff: StaffOf) -> None:
+def test_names_are_listed_and_links_are_for_who_may_have_the_files() -> None:
     session = session_row()
     file = stored_file(session, HTML, "<b>evil</b>.html", "text/html")
     page = page_of(staff("view_chatsession"), session)
@@ -64,11 +44,11 @@ def test_names_are_listed_and_links_are_for_who_may_have_the_files(staff: StaffO
     assert url_of(session, file.id) in page
 
 
-def test_a_session_without_files_says_nothing_of_them(staff: StaffOf) -> None:
+def test_a_session_without_files_says_nothing_of_them() -> None:
     assert 'id="files"' not in page_of(staff("view_chatsession"), session_row())
 
 
-def test_a_file_is_fetched_as_safely_as_by_its_owner(staff: StaffOf) -> None:
+def test_a_file_is_fetched_as_safely_as_by_its_owner() -> None:
     session = session_row()
     file = stored_file(session, HTML, "page.html", "text/html")
     response = staff("view_chatsession", "view_sessionfile").get(url_of(session, file.id))
@@ -80,14 +60,14 @@ def test_a_file_is_fetched_as_safely_as_by_its_owner(staff: StaffOf) -> None:
 
 
 @pytest.mark.parametrize("held", [(), ("view_chatsession",), ("view_sessionfile",)])
-def test_without_both_permissions_no_file_is_fetched(staff: StaffOf, held: tuple[str]) -> None:
+def test_without_both_permissions_no_file_is_fetched(held: tuple[str]) -> None:
     session = session_row()
     file = stored_file(session)
     assert staff(*held).get(url_of(session, file.id)).status_code == 403
     assert Client().get(url_of(session, file.id)).status_code == 302
 
 
-def test_a_file_is_there_under_its_own_session_only(staff: StaffOf) -> None:
+def test_a_file_is_there_under_its_own_session_only() -> None:
     session, other = session_row(), session_row()
     file = stored_file(session)
     client = staff("view_chatsession", "view_sessionfile")
@@ -98,9 +78,7 @@ def test_a_file_is_there_under_its_own_session_only(staff: StaffOf) -> None:
     assert client.post(url_of(session, file.id)).status_code == 405
 
 
-def test_very_many_files_are_not_all_listed(
-    staff: StaffOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_many_files_are_not_all_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_page, "MAX_FILES", 2)
     session = session_row()
     for number in range(3):
@@ -113,20 +91,11 @@ def test_very_many_files_are_not_all_listed(
 # In the transcript
 
 
-def say(session: ChatSession, name: str, data: Any, *, n: int | None = None) -> None:
-    """Put an entry into the session's log."""
-    session.head += 1
-    SessionEvent.objects.create(
-        session=session, seq=session.head, n=n, name=name, data=data, created_at=timezone.now()
-    )
-    session.save(update_fields=["head"])
-
-
 def transcript_of(page: str) -> str:
     return page.partition('<ol class="chatsessions-log">')[2].partition("</ol>")[0]
 
 
-def test_the_transcript_names_the_files_that_were_sent(staff: StaffOf) -> None:
+def test_the_transcript_names_the_files_that_were_sent() -> None:
     """Those of the user, of which the log has no more than the ids, and the application's."""
     session = session_row()
     mine = stored_file(session, HTML, "<b>mine</b>.html", "text/html")
@@ -145,7 +114,7 @@ def test_the_transcript_names_the_files_that_were_sent(staff: StaffOf) -> None:
         assert shown.count(f'href="{url_of(session, file.id)}" download') == 1
 
 
-def test_files_of_a_transcript_that_are_gone_foreign_or_none(staff: StaffOf) -> None:
+def test_files_of_a_transcript_that_are_gone_foreign_or_none() -> None:
     session, other = session_row(), session_row()
     gone, foreign = stored_file(session, name="gone.txt"), stored_file(other, name="theirs.txt")
     SessionFile.objects.filter(pk=gone.id).delete()
@@ -161,9 +130,7 @@ def test_files_of_a_transcript_that_are_gone_foreign_or_none(staff: StaffOf) -> 
 
 
 @pytest.mark.parametrize("messages", [1, 60])
-def test_the_names_of_files_take_one_query(
-    staff: StaffOf, django_assert_num_queries: Any, messages: int
-) -> None:
+def test_the_names_of_files_take_one_query(django_assert_num_queries: Any, messages: int) -> None:
     session = session_row()
     ids = [stored_file(session).id for _ in range(20)]
     for n in range(1, messages + 1):
@@ -179,12 +146,12 @@ def test_the_names_of_files_take_one_query(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_deletion_in_the_admin_names_the_files_and_takes_their_content(staff: StaffOf) -> None:
+def test_a_deletion_in_the_admin_names_the_files_and_takes_their_content() -> None:
     session = session_row()
     stored_file(session)
     ChatSession.objects.update(status="ended", end_reason="user")
     client = staff("view_chatsession", "delete_chatsession", "delete_sessionfile")
-    url = reverse("admin:chatsessions_chatsession_delete", args=[session.pk])
+    url = reverse(DELETE, args=[session.pk])
     assert "notes.txt" in client.get(url).content.decode()
     assert client.post(url, {"post": "yes"}).status_code == 302
     assert (SessionFile.objects.count(), contents()) == (0, set())
