@@ -146,10 +146,10 @@ class MessageChange(msgspec.Struct, kw_only=True):
     is_dropped: bool = False
 
 
-class FeedbackChange(msgspec.Struct, kw_only=True):
+class FeedbackChange(msgspec.Struct, kw_only=True, rename={"id": "message"}):
     """The user's feedback on a message."""
 
-    #: The id of the message.
+    #: The id of the message, which the entry names ``message``.
     id: str
     #: None if it was taken back.
     value: Literal["up", "down"] | None
@@ -243,12 +243,6 @@ class _Ask(msgspec.Struct):
 class _Answer(msgspec.Struct):
     call: str
     data: Any = None
-
-
-class _Feedback(msgspec.Struct):
-    message: str
-    value: Literal["up", "down"] | None
-    comment: str = ""
 
 
 class _Closing(msgspec.Struct):
@@ -404,13 +398,14 @@ class ConversationReducer:
         key = data.id if data.n is None else (self.session, data.n)
         return MessageChange(what="removed", key=key, old=self.remove(key))
 
-    def _feedback(self, _entry: Entry, data: _Feedback) -> FeedbackChange:
-        old = self._messages.get(data.message)
-        comment = data.comment if data.value is not None else ""
+    def _feedback(self, _entry: Entry, data: FeedbackChange) -> FeedbackChange:
+        if data.value is None:
+            data.comment = ""
+        old = self._messages.get(data.id)
         if old is not None:
-            new = msgspec.structs.replace(old, feedback=data.value, comment=comment)
-            self._messages[data.message] = new
-        return FeedbackChange(id=data.message, value=data.value, comment=comment)
+            new = msgspec.structs.replace(old, feedback=data.value, comment=data.comment)
+            self._messages[data.id] = new
+        return data
 
     def _ask(self, entry: Entry, data: _Ask) -> QuestionChange:
         message = self._text_of(
@@ -561,5 +556,5 @@ _FROM_SERVER: dict[str, _Reader] = {
 _FROM_CLIENT: dict[str, _Reader] = {
     "message": (msgspec.json.Decoder(_ClientMessage), ConversationReducer._client_message),
     "answer": (msgspec.json.Decoder(_Answer), ConversationReducer._answer),
-    "feedback": (msgspec.json.Decoder(_Feedback), ConversationReducer._feedback),
+    "feedback": (msgspec.json.Decoder(FeedbackChange), ConversationReducer._feedback),
 }

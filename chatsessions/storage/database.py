@@ -121,9 +121,6 @@ def is_pooled(connection: BaseDatabaseWrapper) -> bool:
     return bool(connection.settings_dict["OPTIONS"].get("pool"))
 
 
-STOPPED = "A function in a thread raised StopIteration: write next(found, None), or catch it."
-
-
 def call_in_thread(function: Callable[..., T], *args: Any) -> T:
     """
     Call ``function`` in a thread that code in an event loop waits for.
@@ -134,7 +131,9 @@ def call_in_thread(function: Callable[..., T], *args: Any) -> T:
     try:
         return function(*args)
     except StopIteration as error:
-        raise RuntimeError(STOPPED) from error
+        raise RuntimeError(
+            "A function in a thread raised StopIteration: write next(found, None), or catch it."
+        ) from error
 
 
 class Connections(threading.local):
@@ -158,14 +157,13 @@ class Connections(threading.local):
             self._looked_at = time.monotonic()
         self._has_failed = True
         try:
-            result = function(*args)
-        except StopIteration as error:
-            raise RuntimeError(STOPPED) from error
+            result = call_in_thread(function, *args)
         except Exception as error:
             if is_read_only(error):
                 # The connection works, but it will never take a write.
-                for connection in _open_connections():
-                    _discard(connection)
+                for connection in connections.all(initialized_only=True):
+                    if connection.connection is not None:
+                        _discard(connection)
             raise
         else:
             self._has_failed = False
@@ -191,11 +189,6 @@ def close_unusable(*, keeps: bool = False) -> None:
             connection.close_if_unusable_or_obsolete()
         if connection.connection is not None and not connection.is_usable():
             connection.close()
-
-
-def _open_connections() -> list[BaseDatabaseWrapper]:
-    found = connections.all(initialized_only=True)
-    return [connection for connection in found if connection.connection is not None]
 
 
 def _discard(connection: BaseDatabaseWrapper) -> None:

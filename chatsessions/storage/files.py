@@ -104,7 +104,9 @@ def _orphans(storage: Storage) -> Iterator[str]:
         batch = folders[start : start + BATCH]
         # The content is listed before the rows: a file that is stored in between is no orphan.
         there = [key for folder in batch for key in _files(storage, folder)]
-        known = _known(batch)
+        sessions = [UUID(folder) for folder in batch]
+        rows = SessionFile.objects.using(settings.DATABASE).filter(session__in=sessions)
+        known = set(rows.values_list("content", flat=True))
         yield from (key for key in there if key not in known)
 
 
@@ -112,12 +114,6 @@ def _files(storage: Storage, folder: str) -> Iterator[str]:
     for name in _listed(storage, f"{ROOT}/{folder}")[1]:
         if is_file_name(name):
             yield f"{ROOT}/{folder}/{name}"
-
-
-def _known(folders: Sequence[str]) -> set[str]:
-    sessions = [UUID(folder) for folder in folders]
-    files = SessionFile.objects.using(settings.DATABASE).filter(session__in=sessions)
-    return set(files.values_list("content", flat=True))
 
 
 def _listed(storage: Storage, path: str) -> tuple[list[str], list[str]]:
@@ -221,7 +217,9 @@ def store(
         row.size = _stored_size(row.content.name, content)
         check_size(row.size)
         with transaction.atomic(using=settings.DATABASE):
-            _insert(row, by_client=by_client)
+            check_open(_locked(session_id), by_client=by_client)
+            row.save(using=settings.DATABASE, force_insert=True)
+            check_room(session_id, files=0)
             is_in_doubt = True
     except BaseException:
         # After a failed commit the row may be stored. If it is not, a sweep deletes the content.
@@ -259,13 +257,6 @@ def _stored_size(path: str, content: File[Any]) -> int:
         return sum(map(len, stored.chunks()))
 
 
-def _insert(row: SessionFile, *, by_client: bool) -> None:
-    """Insert the row of a file, in a transaction, unless the session refuses it."""
-    check_open(_locked(row.session_id), by_client=by_client)
-    row.save(using=settings.DATABASE, force_insert=True)
-    check_room(row.session_id, files=0)
-
-
 def _locked(session_id: UUID) -> ChatSession:
     """
     Lock the session until the end of the transaction. Raises ``SessionNotFound``.
@@ -278,10 +269,7 @@ def _locked(session_id: UUID) -> ChatSession:
     # begins with a read cannot write any more after another connection has committed.
     if not sessions.update(status=F("status")):
         raise SessionNotFound(session_id)
-    return sessions.timed().only(*_STATUS).get()
-
-
-_STATUS = ("status", "end_reason", "disconnected_at")
+    return sessions.timed().only("status", "end_reason", "disconnected_at").get()
 
 
 def check_open(session: ChatSession, *, by_client: bool) -> None:
@@ -338,16 +326,10 @@ def content_goes_with_row(instance: SessionFile, using: str, **kwargs: Any) -> N
 
 
 class SessionFiles:
-    """
-    The files of one session, for its handlers and its client. Can be used in any event loop.
-    """
+    """The files of one session, for its handlers and its client, in any event loop."""
 
     def __init__(
-        self,
-        session_id: UUID,
-        threads: Executors,
-        *,
-        may_save: Callable[[], Awaitable[None]],
+        self, session_id: UUID, threads: Executors, *, may_save: Callable[[], Awaitable[None]]
     ) -> None:
         self._session_id = session_id
         self._threads = threads

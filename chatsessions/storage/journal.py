@@ -15,7 +15,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -46,7 +45,7 @@ REMINDER = 60.0
 # Those that have only values cannot be in a cycle, so the garbage collector skips them (gc=False).
 
 
-class Position(Struct, gc=False):
+class Position(Struct, kw_only=True, gc=False):
     """The columns of a session's row that change with every event."""
 
     accepted: int
@@ -56,24 +55,17 @@ class Position(Struct, gc=False):
     events_in: int
     events_out: int
     turns_failed: int
-    #: When a client was last connected.
-    last_seen_at: datetime
     #: The bytes of the log entries that are kept.
     log_bytes: int = 0
+    #: When a client was last connected.
+    last_seen_at: datetime
 
     @classmethod
     def of(cls, row: ChatSession) -> Position:
-        return cls(
-            accepted=row.accepted,
-            handled=row.handled,
-            running=row.running,
-            head=row.head,
-            events_in=row.events_in,
-            events_out=row.events_out,
-            turns_failed=row.turns_failed,
-            last_seen_at=row.last_seen_at or timezone.now(),
-            log_bytes=row.log_bytes,
-        )
+        columns = {name: getattr(row, name) for name in cls.__struct_fields__}
+        if row.last_seen_at is None:  # a new row
+            columns["last_seen_at"] = timezone.now()
+        return cls(**columns)
 
     @property
     def is_idle(self) -> bool:
@@ -81,8 +73,7 @@ class Position(Struct, gc=False):
         return self.running is None and self.handled >= self.accepted
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, kw_only=True, frozen=True, gc=False):
     """
     The columns of a row that must be unchanged since it was read, so that its session is claimed.
 
@@ -99,7 +90,7 @@ class Claim:
 
     @classmethod
     def on(cls, row: ChatSession) -> Claim:
-        return cls(**{name: getattr(row, name) for name in cls.__annotations__})
+        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
 
 
 class Rating(Struct, kw_only=True, gc=False):
@@ -299,8 +290,7 @@ class Journal:
         self._writing = []
         self._task = None
         self._cancelled = False
-        if self._room is not None:
-            self._wake(self._room)
+        self._wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("The journal failed; it is started again", exc_info=error)
         for session in self._noted:  # if any session is left, start again
@@ -330,8 +320,7 @@ class Journal:
             logger.warning("The store takes commits again.")
             self.failure = None
         self.batches += 1
-        if self._room is not None:
-            self._wake(self._room)
+        self._wake()
         for session, change in zip(self._writing, batch.changes, strict=True):
             if change.session_id in batch.refused:
                 _refuse(session, change, batch.refused[change.session_id])
@@ -395,8 +384,7 @@ class Journal:
         """Tell all sessions that wait that the batch failed for ``STORE_TIMEOUT`` seconds."""
         self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
         self._remind()
-        if self._room is not None:
-            self._wake(self._room)
+        self._wake()
         for session in [*self._writing, *self._noted]:
             session.delayed(self.failure)
 
@@ -411,10 +399,11 @@ class Journal:
         )
         self._reminder = asyncio.get_running_loop().call_later(REMINDER, self._remind)
 
-    def _wake(self, room: asyncio.Event) -> None:
+    def _wake(self) -> None:
         """Wake the code that waits for room, so that it checks again."""
-        room.set()
-        self._room = None
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
 
 def _where(error: Exception) -> str:

@@ -115,13 +115,9 @@ def find_latest(session_id: UUID, messages: int) -> Latest | None:
 
 def find_message(session_id: UUID, message: str) -> dict[str, Any] | None:
     """Return the data of a message as it was last sent or updated, if that is still kept."""
-    quoted = msgspec.json.encode(message).decode()
-    rows = _log(session_id).filter(n=None, name__in=MESSAGE_EVENTS, data__contains=quoted)
     found = None
-    for entry in entries_of(rows.order_by("seq")):
-        data = msgspec.json.decode(entry.data)
-        if data["id"] == message and data.get("n") is None:
-            found = data
+    for _, data in _about(session_id, message, MESSAGE_EVENTS):
+        found = data
     return found
 
 
@@ -131,16 +127,23 @@ def find_answer(session_id: UUID, message: str) -> int | None:
 
     Returns None if there is no such message, if it was removed, or if its entry is no longer kept.
     """
-    quoted = msgspec.json.encode(message).decode()
-    names = ("message", "message_remove")
-    rows = _log(session_id).filter(n=None, name__in=names, data__contains=quoted)
     found = None
+    for entry, data in _about(session_id, message, ("message", "message_remove")):
+        is_answer = entry.name == "message" and data.get("type", ASSISTANT) == ASSISTANT
+        found = entry.seq if is_answer else None
+    return found
+
+
+def _about(
+    session_id: UUID, message: str, names: Collection[str]
+) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    """Yield the entries of these names about a message of the server, oldest first."""
+    quoted = msgspec.json.encode(message).decode()
+    rows = _log(session_id).filter(n=None, name__in=names, data__contains=quoted)
     for entry in entries_of(rows.order_by("seq")):
         data = msgspec.json.decode(entry.data)
         if data.get("id") == message and data.get("n") is None:
-            is_answer = entry.name == "message" and data.get("type", ASSISTANT) == ASSISTANT
-            found = entry.seq if is_answer else None
-    return found
+            yield entry, data
 
 
 def find_seq(session_id: UUID, n: int) -> int | None:
@@ -173,7 +176,7 @@ def find_events(session_id: UUID, numbers: Collection[int]) -> list[tuple[int, s
 
 def entries_of(rows: Any) -> list[Entry]:
     """Return the entries of a query of ``SessionEvent``, in its order."""
-    return [_entry(*row) for row in _columns(rows)]
+    return list(map(_entry, _columns(rows)))
 
 
 def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
@@ -196,18 +199,16 @@ def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
 def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
     """Yield the first ``limit`` of ``rows``; read little more than :func:`read_chunk` takes."""
     if connections[rows.db].vendor == "sqlite":
-        for row in _columns(rows[:limit]).iterator(chunk_size=1):
-            yield _entry(*row)
+        yield from map(_entry, _columns(rows[:limit]).iterator(chunk_size=1))
         return
     # Other databases send all rows at once, but know the length of a text without reading it.
     fitting: list[int] = []
     left = CHUNK_BYTES
     for seq, size in rows.annotate(size=OctetLength("data")).values_list("seq", "size")[:limit]:
-        left -= size
-        if left < 0 and fitting:
-            fitting.append(seq)
-            break
         fitting.append(seq)
+        left -= size
+        if left < 0 and len(fitting) > 1:
+            break
     yield from entries_of(rows.filter(seq__in=fitting))
 
 
@@ -216,7 +217,6 @@ def _columns(rows: Any) -> Any:
     return rows.values_list("seq", "n", "turn", "name", Cast("data", TextField()), "created_at")
 
 
-def _entry(
-    seq: int, n: int | None, turn: int | None, name: str, data: str, created_at: datetime
-) -> Entry:
+def _entry(columns: tuple[int, int | None, int | None, str, str, datetime]) -> Entry:
+    seq, n, turn, name, data, created_at = columns
     return Entry(seq, n, turn, name, data.encode(), created_at)

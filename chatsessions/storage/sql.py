@@ -17,12 +17,13 @@ import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
+from msgspec.structs import astuple
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
 from chatsessions.models import ChatSession, SessionEvent, SessionFeedback
 
-from .journal import Change, Position
+from .journal import Change, Claim, Position
 from .log import OctetLength
 
 #: The most bytes of rows in one argument, unless a single row has more. The argument is copied and
@@ -143,21 +144,8 @@ def arrays(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Iterator[
     yield b"[%b]" % b",".join(given)
 
 
-#: The columns of a session's row that change with every event.
-POSITION = (
-    "accepted",
-    "handled",
-    "running",
-    "head",
-    "events_in",
-    "events_out",
-    "turns_failed",
-    "last_seen_at",
-    "log_bytes",
-)
+POSITION = Position.__struct_fields__
 STATE = ("state", "state_bytes", "state_revision")
-#: The columns, beside the generation, that must have the expected values to claim a session.
-CLAIMED = ("head", "handled", "state_revision", "running", "aside", "end_reason")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
 #: The kind of a change: its other columns, whether it claims its session, and whether it has
@@ -215,11 +203,11 @@ class Statements:
                     *(self._fields(change, names) if names else ()),
                     change.generation,
                     self._id(change),
-                    *_expected(change),
+                    *((change.generation,) if change.claims is None else astuple(change.claims)),
                 )
                 for change in alike
             ]
-            compared = ("generation", *(CLAIMED if claims else ()))
+            compared = Claim.__struct_fields__ if claims else ("generation",)
             if self._sessions.update(columns, rows, compared=compared) != len(rows):
                 raise OwnershipLost(alike[0].session_id)
 
@@ -297,17 +285,7 @@ class Statements:
     def _position(self, at: Position) -> tuple[Any, ...]:
         if at.last_seen_at is not self._last_seen[0]:  # the changes of a batch share it
             self._last_seen = at.last_seen_at, self._moment(at.last_seen_at)
-        return (
-            at.accepted,
-            at.handled,
-            at.running,
-            at.head,
-            at.events_in,
-            at.events_out,
-            at.turns_failed,
-            self._last_seen[1],
-            at.log_bytes,
-        )
+        return (*astuple(at)[:-1], self._last_seen[1])  # it is the last of them
 
     def _state(self, change: Change) -> tuple[str, int, int]:
         state = change.state or b""
@@ -319,13 +297,6 @@ class Statements:
         return [
             field(name).get_db_prep_save(change.fields[name], self.connection) for name in names
         ]
-
-
-def _expected(change: Change) -> tuple[Any, ...]:
-    """Return the values that the row must have for ``change`` to be written."""
-    if change.claims is None:
-        return (change.generation,)
-    return tuple(getattr(change.claims, name) for name in ("generation", *CLAIMED))
 
 
 def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:

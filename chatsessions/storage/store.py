@@ -19,11 +19,11 @@ from django.core.cache import BaseCache, caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Min, QuerySet
+from django.db.models import Min
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import CacheFailed
-from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent
+from chatsessions.models import ChatSession, SessionEvent
 
 from .conversation import ConversationMessage
 from .database import is_pooled, is_transient
@@ -42,29 +42,20 @@ def is_stored(change: Change) -> bool:
     For a change that writes nothing unique it returns False; such a change can be stored again.
     """
     if change.entries:
-        return _has_last_entry(change)
+        last = change.entries[-1]
+        log = SessionEvent.objects.using(settings.DATABASE).filter(session=change.session_id)
+        log = log.filter(seq=last.seq, created_at=last.created_at, n=last.n, name=last.name)
+        found = log.first()
+        return found is not None and found.data == msgspec.json.decode(last.data)
+    row = ChatSession.objects.using(settings.DATABASE).filter(pk=change.session_id)
     if change.insert:
-        return _row(change).exists()
-    return change.claims is not None and _has_claimed(change)
-
-
-def _has_last_entry(change: Change) -> bool:
-    last = change.entries[-1]
-    log = SessionEvent.objects.using(settings.DATABASE).filter(session=change.session_id)
-    found = log.filter(seq=last.seq, created_at=last.created_at, n=last.n, name=last.name).first()
-    return found is not None and found.data == msgspec.json.decode(last.data)
-
-
-def _has_claimed(change: Change) -> bool:
-    """Return True if ``change`` has claimed its session, and no other worker's change has."""
+        return row.exists()
+    if change.claims is None:
+        return False
+    # Has this change claimed the session, and not that of another worker?
+    claimed = row.filter(generation=change.generation, worker=change.fields.get("worker_id"))
     position = change.position
-    worker = change.fields.get("worker_id")
-    row = _row(change).filter(generation=change.generation, worker=worker)
-    return row.filter(head=position.head, last_seen_at=position.last_seen_at).exists()
-
-
-def _row(change: Change) -> QuerySet[ChatSession]:
-    return ChatSession.objects.using(settings.DATABASE).filter(pk=change.session_id)
+    return claimed.filter(head=position.head, last_seen_at=position.last_seen_at).exists()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,8 +108,6 @@ CONTENTS = (
 )
 #: The fewest entries for which a cache in local memory must have room.
 MIN_LOCAL_ENTRIES = 100_000
-#: The rows that a session's owner reads together with its own.
-LOADED_WITH = ("user", "worker")
 #: The most values that are kept for a failing cache and written again later: the latest ones.
 MAX_UNCACHED = 1000
 
@@ -149,7 +138,10 @@ class Store:
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
             # The cache first, so that a crash in between leaves no entries without their values.
-            self._cache_pending(batch)
+            try:
+                self.cache_states(batch.pending)
+            except CacheFailed as error:
+                self._refuse_uncached(batch, error)
         worker = self._worker
         if worker is not None and time.monotonic() - worker.beats[1] > settings.WORKER_STALE:
             # After a pause of the process another worker may have deleted this worker's row, to
@@ -159,12 +151,6 @@ class Store:
             self.write(batch)
         if not cache_first:
             self.cache_states(batch.accepted if batch.refused else batch.changes)
-
-    def _cache_pending(self, batch: Batch) -> None:
-        try:
-            self.cache_states(batch.pending)
-        except CacheFailed as error:
-            self._refuse_uncached(batch, error)
 
     def _refuse_uncached(self, batch: Batch, error: CacheFailed) -> None:
         """
@@ -316,36 +302,37 @@ class Store:
 
         This is enough to decide whether a client is refused; values may take a megabyte.
         """
-        rows = ChatSession.objects.using(settings.DATABASE)
-        return _read_row(rows.select_related("worker").defer(*CONTENTS), session_id)
+        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id).timed()
+        row = rows.select_related("worker").defer(*CONTENTS).first()
+        return None if row is None else _with_time(row)
 
     def load(self, session_id: UUID) -> Loaded | None:
         """Return a session with all that its owner needs, or None if there is no such session."""
-        rows = ChatSession.objects.using(settings.DATABASE)
-        row = _read_row(rows.select_related(*LOADED_WITH).defer("state"), session_id)
-        if row is None:
-            return None
-        return self._loaded(row, self._first(row), self.read_state(row))
+        return next(iter(self.load_all([session_id])), None)
 
     def load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
         """Return several sessions as :meth:`load` does, without those that do not exist."""
-        rows = ChatSession.objects.using(settings.DATABASE).select_related(*LOADED_WITH)
+        rows = ChatSession.objects.using(settings.DATABASE).select_related("user", "worker")
         rows = rows.timed().defer("state").filter(pk__in=session_ids)
         found = [_with_time(row) for row in rows]
-        firsts, states = self._firsts(session_ids), self.read_states(found)
+        if not found:
+            return []
+        states, log = self.read_states(found), SessionEvent.objects.using(settings.DATABASE)
+        events = log.filter(session__in=[row.pk for row in found]).order_by()
+        firsts = dict(events.values_list("session").annotate(first=Min("seq")))
         return [
-            self._loaded(row, firsts.get(row.pk, row.head + 1), states[row.pk]) for row in found
+            Loaded(
+                row=row,
+                claim=Claim.on(row),
+                state=states[row.pk][0],
+                state_lost=states[row.pk][1],
+                first=firsts.get(row.pk, row.head + 1),
+                pending=entries_of(log.filter(session=row.pk, n__gt=row.handled).order_by("n"))
+                if row.accepted > row.handled
+                else [],
+            )
+            for row in found
         ]
-
-    def _loaded(self, row: ChatSession, first: int, state: tuple[bytes, bool]) -> Loaded:
-        return Loaded(
-            row=row,
-            claim=Claim.on(row),
-            state=state[0],
-            state_lost=state[1],
-            first=first,
-            pending=self._pending(row),
-        )
 
     def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
         """Do for one row what :meth:`read_states` does for several."""
@@ -401,22 +388,6 @@ class Store:
             if not self.cache.touch(cache_key(session_id, generation), timeout=timeout)
         ]
 
-    def _first(self, row: ChatSession) -> int:
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
-        first: int | None = rows.aggregate(first=Min("seq"))["first"]
-        return row.head + 1 if first is None else first
-
-    def _firsts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
-        """Return the number of the oldest entry of each session that has any."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session__in=session_ids)
-        return dict(rows.order_by().values_list("session").annotate(first=Min("seq")))
-
-    def _pending(self, row: ChatSession) -> list[Entry]:
-        if row.accepted <= row.handled:
-            return []
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
-        return entries_of(rows.filter(n__gt=row.handled).order_by("n"))
-
     @property
     def cache(self) -> BaseCache:
         """The cache, with one client per thread, as not all clients are thread-safe."""
@@ -438,11 +409,6 @@ def connect_cache(alias: str) -> BaseCache:
         return cache
     config = {**caches.settings[alias], "OPTIONS": {"MAX_ENTRIES": MIN_LOCAL_ENTRIES}}
     return LocMemCache(f"chatsessions:{config.get('LOCATION', '')}", config)
-
-
-def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None:
-    row = rows.timed().filter(pk=session_id).first()
-    return None if row is None else _with_time(row)
 
 
 def _with_time(row: ChatSession) -> ChatSession:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any
 from uuid import UUID
 
@@ -91,9 +92,10 @@ def read_page(
 
     ``before`` is a session and one of its entries: only messages before that entry are returned.
     """
-    parts = _parts(key)
+    parts: Iterator[ThreadPart] = _parts(key)
     if before is not None:
-        parts = _from_session(parts, before[0])
+        newest = before[0]
+        parts = dropwhile(lambda part: part.session != newest, parts)
     messages, more = last_messages(
         ((part, _chunks(part)) for part in parts),
         limit=limit + 1,
@@ -150,15 +152,6 @@ def _parts(
             streams=streams or [],
             until=before,
         )
-
-
-def _from_session(parts: Iterator[ThreadPart], session: UUID) -> Iterator[ThreadPart]:
-    """Yield ``parts`` from ``session`` on; none if it is not among them."""
-    reached = False
-    for part in parts:
-        reached = reached or part.session == session
-        if reached:
-            yield part
 
 
 def _chunks(part: ThreadPart) -> Iterator[list[Entry]]:
