@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,12 +39,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True, params=["used before", "not used before"])
-def use(request: pytest.FixtureRequest) -> Iterator[str]:
+def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether the process has used the name before a session begins. The result is the same."""
-    before = conversation._use.begun
-    conversation._use.begun = request.param == "used before"
-    yield request.param
-    conversation._use.begun = before
+    used = threading.Event()
+    if request.param == "used before":
+        used.set()
+    monkeypatch.setattr(conversation, "_used", used)
+    return str(request.param)
 
 
 def shown(messages: list[Message]) -> list[str]:

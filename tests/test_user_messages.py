@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -40,12 +41,12 @@ PAGE = "admin:chatsessions_chatsession_change"
 
 
 @pytest.fixture(autouse=True, params=["kept", "read"])
-def use(request: pytest.FixtureRequest) -> Iterator[None]:
+def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether ``chat_context`` is kept up with the log from the start, or read from it later."""
-    before = conversation._use.begun
-    conversation._use.begun = request.param == "kept"
-    yield
-    conversation._use.begun = before
+    used = threading.Event()
+    if request.param == "kept":
+        used.set()
+    monkeypatch.setattr(conversation, "_used", used)
 
 
 @pytest.fixture

@@ -216,11 +216,7 @@ def also_sync(
     ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
         @functools.wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                pass
-            else:
+            if has_loop():
                 return watched(method(self, *args, **kwargs))
             loop = loop_of(self, method.__qualname__)
             refuse_stopped(loop)  # before a coroutine is made that nobody would await

@@ -505,31 +505,34 @@ def _handler(function: Callable[..., Any], *, gets_argument: bool = True) -> Han
     Unless it ``gets_argument``, parameters with a default keep it.
     """
     try:
-        parameters = inspect.signature(function).parameters.values()
+        signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
         raise ChatError(f"{function!r} cannot be a handler: {error}") from error
-    by_position = [
-        parameter
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    required = [parameter for parameter in by_position if parameter.default is parameter.empty]
-    keyword_only = [
-        parameter
-        for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-    ]
-    if len(required) > 1 or keyword_only:
+    takes_none, takes_one = _takes(signature), _takes(signature, None)
+    if not takes_none and not takes_one:
+        needed = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
         raise ChatError(
-            f"{_describe(function)} needs {len(required) + len(keyword_only)} arguments; "
-            "a handler takes one or none."
+            f"{_describe(function)} needs {len(needed)} arguments; a handler takes one or none."
         )
-    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     return Handler(
         function=function,
-        takes_argument=bool(required) or (gets_argument and (bool(by_position) or takes_any)),
+        takes_argument=not takes_none or (gets_argument and takes_one),
         is_async=iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__),
     )
+
+
+def _takes(signature: inspect.Signature, *arguments: object) -> bool:
+    """Return True if a function can be called with ``arguments``."""
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
@@ -557,13 +560,11 @@ def _caller() -> str:
     return str(sys._getframe(2).f_globals["__name__"])
 
 
-def _in_module_chat(method: Callable[[Chat, C], R]) -> Callable[[C], R]:
-    hook = method.__name__
-
+def _in_module_chat(method: Callable[[Chat, C], R], name: str = "") -> Callable[[C], R]:
     def decorate(function: C) -> R:
         return method(module_chat(_caller()), function)
 
-    decorate.__name__ = decorate.__qualname__ = hook
+    decorate.__name__ = decorate.__qualname__ = name or method.__name__
     decorate.__doc__ = f"{inspect.cleandoc(method.__doc__ or '')}\n\nFor the Chat of the module."
     return decorate
 
@@ -583,10 +584,8 @@ on_session_load = _in_module_chat(Chat.on_session_load)
 on_session_unload = _in_module_chat(Chat.on_session_unload)
 session_lifespan = _in_module_chat(Chat.session_lifespan)
 on_interrupted = _in_module_chat(Chat.on_interrupted)
-set_chat_profiles = _in_module_chat(Chat.profiles)
-set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles"
-set_starters = _in_module_chat(Chat.starters)
-set_starters.__name__ = set_starters.__qualname__ = "set_starters"
+set_chat_profiles = _in_module_chat(Chat.profiles, "set_chat_profiles")
+set_starters = _in_module_chat(Chat.starters, "set_starters")
 
 
 def on_event(name: str) -> Callable[[OnData], OnData]:

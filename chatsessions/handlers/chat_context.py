@@ -7,6 +7,7 @@ begin to keep them at the first use of that name.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,24 +95,18 @@ class _Event(msgspec.Struct):
     metadata: dict[str, Any] | None = None
 
 
-class _Use:
-    """Whether this process uses ``chat_context``."""
-
-    def __init__(self) -> None:
-        self.begun = False
-
-
-_use = _Use()
+#: Set when this process uses ``chat_context``.
+_used = threading.Event()
 
 
 def in_use() -> bool:
     """Return True if sessions have to keep their latest messages in memory."""
-    return _use.begun
+    return _used.is_set()
 
 
 def use_chat_context() -> ChatContext:
     """Return ``chat_context``, and make sessions keep their latest messages from now on."""
-    _use.begun = True
+    _used.set()
     return chat_context
 
 
@@ -191,7 +186,7 @@ class ChatContext:
 
 
 def _recall(what: str) -> MessageHistory:
-    _use.begun = True
+    _used.set()
     found = current(what).recall
     if found is None:
         raise ContextNotFound(what)

@@ -7,11 +7,11 @@ It knows neither sessions nor connections; it writes to a :class:`Sink`.
 from __future__ import annotations
 
 import asyncio
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ from chatsessions.protocol import frames
 
 from .bridge import also_sync, in_loop
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Types by the attributes that have them, each with words for an error.
@@ -172,8 +173,33 @@ class Sink(ABC):
         """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
 
 
+class Effects(TypedDict, total=False):
+    """What an event does beside being appended to the log."""
+
+    #: Called when the entry is appended.
+    appended: Callable[[], None]
+    #: A message's id, and the actions that it offers from now on.
+    offers: tuple[str, list[dict[str, Any]]] | None
+    #: Whose streams the entry opens and closes.
+    opens: Streaming | None
+    closes: Streaming | None
+
+
 def _owner_loop(emitter: Emitter, _name: str) -> asyncio.AbstractEventLoop:
     return emitter.loop
+
+
+def _in_owner_loop(
+    method: Callable[Concatenate[Emitter, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Emitter, P], Coroutine[Any, Any, T]]:
+    """Let an async method that is awaited in another event loop run in that of the owner."""
+
+    @functools.wraps(method)
+    def call(self: Emitter, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        work = method(self, *args, **kwargs)
+        return work if self.is_at_home else in_loop(work, self.loop)
+
+    return call
 
 
 async def _awaited(emitter: Emitter, work: Coroutine[Any, Any, T]) -> T:
@@ -213,55 +239,26 @@ class Emitter:
         """
         return await self.append(name, data)
 
-    async def append(
-        self,
-        name: str,
-        data: Any,
-        *,
-        appended: Callable[[], None] | None = None,
-        offers: tuple[str, list[dict[str, Any]]] | None = None,
-        opens: Streaming | None = None,
-        closes: Streaming | None = None,
-    ) -> int:
-        """
-        Append an event as :meth:`emit` does. ``appended`` is called when the entry is appended.
-
-        ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
-        the stream of ``opens``, and closes that of ``closes``.
-        """
-        if not self.is_at_home:
-            again = self.append(
-                name, data, appended=appended, offers=offers, opens=opens, closes=closes
-            )
-            return await in_loop(again, self.loop)
-        seq = self.append_now(
-            name, data, appended=appended, offers=offers, opens=opens, closes=closes
-        )
+    @_in_owner_loop
+    async def append(self, name: str, data: Any, **effects: Unpack[Effects]) -> int:
+        """Append an event as :meth:`emit` does, which has ``effects``."""
+        seq = self.append_now(name, data, **effects)
         if self._sink.is_crowded:
             await self._sink.room()
         return seq
 
-    def append_now(
-        self,
-        name: str,
-        data: Any,
-        *,
-        appended: Callable[[], None] | None = None,
-        offers: tuple[str, list[dict[str, Any]]] | None = None,
-        opens: Streaming | None = None,
-        closes: Streaming | None = None,
-    ) -> int:
+    def append_now(self, name: str, data: Any, **effects: Unpack[Effects]) -> int:
         """Append an event as :meth:`append` does, in the owner's event loop, without waiting."""
         sink = self._sink
         seq = sink.append(name, encode_data(name, data), self._turn)
-        if appended is not None:
+        if appended := effects.get("appended"):
             appended()
-        if offers is not None:
+        if offers := effects.get("offers"):
             sink.offer(*offers)
-        if closes is not None:
+        if (closes := effects.get("closes")) is not None:
             closes.end_stream()
             sink.close_stream(closes.id)
-        if opens is not None:
+        if (opens := effects.get("opens")) is not None:
             opens.begin_stream(data)
             sink.open_stream(opens, self._turn)
         return seq
@@ -269,10 +266,7 @@ class Emitter:
     @also_sync(_owner_loop)
     async def flush(self) -> None:
         """Wait until all that was emitted and set so far is stored. Raises ``StoreUnavailable``."""
-        if not self.is_at_home:
-            await in_loop(self._sink.flush(self._turn), self.loop)
-        else:
-            await self._sink.flush(self._turn)
+        await in_loop(self._sink.flush(self._turn), self.loop)
 
     @also_sync(_owner_loop, within=_awaited)
     async def call(
@@ -298,11 +292,9 @@ class Emitter:
             return await in_loop(_awaited(self, call), self.loop)
         return await call
 
+    @_in_owner_loop
     async def withdraw(self, action: str) -> None:
         """Stop offering the action with the id ``action``, and take it off its message."""
-        if not self.is_at_home:
-            await in_loop(self.withdraw(action), self.loop)
-            return
         await self._sink.withdraw(action, self._turn)
         if self._sink.is_crowded:
             await self._sink.room()
@@ -311,16 +303,15 @@ class Emitter:
         """Return the ids of the actions that were taken off the message with the id ``message``."""
         return self._sink.withdrawn(message)
 
+    @_in_owner_loop
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
         """Replace the inputs of the chat settings, as they go over the wire, and their values."""
-        if not self.is_at_home:
-            await in_loop(self.declare_settings(inputs, values), self.loop)
-            return
         for name, data in (("settings_form", {"inputs": inputs}), ("settings", values)):
             encode_data(name, data)
         self._sink.declare_settings(inputs, values, self._turn)
         await self._sink.room()
 
+    @_in_owner_loop
     async def stream(
         self,
         message: Streaming,
@@ -334,10 +325,6 @@ class Emitter:
 
         ``opening`` appends the event that opens the stream; it is None if the stream is open.
         """
-        if not self.is_at_home:
-            again = self.stream(message, text, opening=opening, replaces=replaces)
-            await in_loop(again, self.loop)
-            return
         size = _text_size(text, "a token")
         if not replaces:
             size += message.size if opening is None else _text_size(message.content, "the text")
@@ -413,7 +400,7 @@ def encode_data(name: str, data: Any) -> bytes:
     return raw
 
 
-@lru_cache(maxsize=1000)  # an application has few names, and sends each many times
+@functools.lru_cache(maxsize=1000)  # an application has few names, and sends each many times
 def _check_name(name: str) -> None:
     try:
         msgspec.convert(name, frames.EventName)

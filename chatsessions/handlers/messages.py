@@ -26,7 +26,7 @@ from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_to_be_awaited
 from .context import Context, current, find_context, owner_loop
-from .emitter import Streaming, Types, as_text, check_types
+from .emitter import Effects, Streaming, Types, as_text, check_types
 
 R = TypeVar("R")
 
@@ -269,12 +269,10 @@ class Message(Streaming):
         here = current("Message.send")
         if self._sent_in == here.session.id:
             return await self.update()
-        await self._emit(here, "message", here.emitter.append)
+        await self._emit(here, here.emitter.append)
         return self
 
-    def _emit(
-        self, here: Context, name: str, append: Callable[..., R], *, opens: bool = False
-    ) -> R:
+    def _emit(self, here: Context, append: Callable[..., R], *, opens: bool = False) -> R:
         """
         Append the message as it is now, with ``append``. This closes its stream, or ``opens`` it.
 
@@ -284,11 +282,21 @@ class Message(Streaming):
         self._format = self.format  # fixed now: the stream may be closed where no chat is current
         if self.actions:
             check_actions(self.actions)
-            self._leave_out(here.emitter.withdrawn(self.id))
-        is_new = name == "message"
+            # Without those that this message was sent with and that were taken off it since.
+            withdrawn = here.emitter.withdrawn(self.id)
+            self.actions = [
+                action
+                for action in self.actions
+                if action.message_id != self.id or action.id not in withdrawn
+            ]
+        is_new = self._sent_in != here.session.id
         event = self.as_event() | {"streaming": opens}
-        if self.files:
-            self._check_files(here.session.id)
+        for file in self.files:
+            if file.session_id != here.session.id:
+                raise ValueError(
+                    f"{file.name!r} is a file of session {file.session_id}, and the message is of "
+                    f"{here.session.id}. Save it there first: await context.session.save_file(…)."
+                )
         if is_new:
             event.pop("n", None)
         offers = None
@@ -296,21 +304,13 @@ class Message(Streaming):
         if (is_new or self.event is None) and (self.actions or self._offers):
             offers = (self.id, [action.as_event() for action in self.actions])
         return append(
-            name,
+            "message" if is_new else "message_update",
             event,
             appended=partial(self._appended, here.session.id, is_new=is_new),
             offers=offers,
             opens=self if opens else None,
             closes=self if self._streaming and not opens else None,
         )
-
-    def _leave_out(self, withdrawn: set[str]) -> None:
-        """Remove the actions that this message was sent with and that were taken off it since."""
-        self.actions = [
-            action
-            for action in self.actions
-            if action.message_id != self.id or action.id not in withdrawn
-        ]
 
     def _appended(self, session_id: UUID, *, is_new: bool) -> None:
         """Record that the message, as it is now, is in the log of a session."""
@@ -351,7 +351,7 @@ class Message(Streaming):
                 "Buttons cannot be put under what the user has sent: send them with a message of "
                 "the application's own."
             )
-        await self._emit(here, "message_update", here.emitter.append)
+        await self._emit(here, here.emitter.append)
         return self
 
     @also_sync(owner_loop)
@@ -370,22 +370,16 @@ class Message(Streaming):
         this session.
         """
         here = current("Message.remove")
-        emitter = here.emitter
         if self._sent_in != here.session.id:
             return self
-        gone = partial(self.mark_sent, False)
+        data: dict[str, Any] = {"id": self.id}
+        effects: Effects = {"appended": partial(self.mark_sent, False)}
         if self.event is not None:
-            data = {"id": self.id, "n": self.event[1]}
-            await emitter.append("message_remove", data, appended=gone)
+            data["n"] = self.event[1]
         else:
-            offers: tuple[str, list[dict[str, Any]]] = (self.id, [])
-            await emitter.append(
-                "message_remove",
-                {"id": self.id},
-                appended=gone,
-                offers=offers,
-                closes=self if self._streaming else None,
-            )
+            effects["offers"] = (self.id, [])
+            effects["closes"] = self if self._streaming else None
+        await here.emitter.append("message_remove", data, **effects)
         return self
 
     @also_sync(owner_loop)
@@ -407,17 +401,8 @@ class Message(Streaming):
                     "and call update(), or stream a message of the application's own."
                 )
             self._format = self.format
-            name = "message_update" if is_here else "message"
-            opening = partial(self._emit, here, name, here.emitter.append_now, opens=True)
+            opening = partial(self._emit, here, here.emitter.append_now, opens=True)
         await here.emitter.stream(self, token, opening=opening, replaces=is_sequence)
-
-    def _check_files(self, session_id: UUID) -> None:
-        for file in self.files:
-            if file.session_id != session_id:
-                raise ValueError(
-                    f"{file.name!r} is a file of session {file.session_id}, and the message is of "
-                    f"{session_id}. Save it there first: await context.session.save_file(…)."
-                )
 
     def as_event(self) -> dict[str, Any]:
         """

@@ -124,7 +124,7 @@ class Step(Streaming):
 
     @output.setter
     def output(self, value: object) -> None:
-        self._parts = [as_text(value)]
+        self.content = value
 
     @property
     def format(self) -> Format:
@@ -274,17 +274,13 @@ class Step(Streaming):
                 self.parent = outer.id
         if self.started_at is None:
             self.started_at = datetime.now(UTC)
-        sent = partial(self._mark_sent, here.session.id)
+        sent = partial(setattr, self, "_sent_in", here.session.id)
         runs = self.ended_at is None
         if not runs:
             self.end_stream()
         event = self.as_event() | {"streaming": runs}
-        if runs:
-            return append(name, event, appended=sent, opens=self)
-        return append(name, event, appended=sent, closes=self)
-
-    def _mark_sent(self, session_id: UUID) -> None:
-        self._sent_in = session_id
+        opens, closes = (self, None) if runs else (None, self)
+        return append(name, event, appended=sent, opens=opens, closes=closes)
 
     def begin_stream(self, event: dict[str, Any]) -> None:
         super().begin_stream(event)
@@ -393,11 +389,10 @@ def step(
     function may be ``async def`` or ``def``. Outside of sessions it runs without a step. Raises
     ``TypeError`` for a generator, which runs after its call has returned.
     """
-    if function is None:
-        return partial(
-            _decorated, name=name, type_=type, show_input=show_input, format_=checked_format(format)
-        )
-    return _decorated(function, name=name, type_=type, show_input=show_input, format_=format)
+    decorate = partial(
+        _decorated, name=name, type_=type, show_input=show_input, format_=checked_format(format)
+    )
+    return decorate if function is None else decorate(function)
 
 
 def _decorated(

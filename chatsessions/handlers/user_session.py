@@ -137,12 +137,9 @@ class UserSession(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._before_change()
         self._check_key(key)
-        raw = dumps(value, path=key) if self._keep is None else self._encode(key, value)
+        raw = self._encode(key, value)
         with self._lock:
-            if self._keep is None:
-                self._put(key, raw)
-            else:
-                self._put_value(key, raw, value)
+            self._put_value(key, raw, value)
             self._values[key] = value
             if type(value) not in _IMMUTABLE:
                 self._touch(key)
