@@ -52,6 +52,13 @@ async def question(client: Client) -> dict[str, Any]:
     return asked(client)
 
 
+async def begin(worker: RunningWorker, chat: Chat, content: str = "") -> tuple[Client, int, str]:
+    """A client whose message has made the handler ask: with the message's number and the call."""
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": content})
+    return client, n, (await question(client))["call"]
+
+
 @pytest.fixture
 def asking(chat: Chat) -> Chat:
     """A chat whose message handler asks, and keeps what it got."""
@@ -97,9 +104,7 @@ async def test_nobody_answers_in_time(worker: RunningWorker, asking: Chat) -> No
 async def test_an_answer_that_came_in_time_counts_after_a_hold_up(
     worker: RunningWorker, asking: Chat
 ) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": "0.1"})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking, "0.1")
     came = asyncio.Event()
 
     async def read() -> None:
@@ -117,9 +122,7 @@ async def test_an_answer_that_came_in_time_counts_after_a_hold_up(
 async def test_nobody_answers_in_time_after_a_hold_up_either(
     worker: RunningWorker, asking: Chat
 ) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": "0.1"})
-    await question(client)
+    client, n, _ = await begin(worker, asking, "0.1")
     hold_up(1)
     assert await client.outcome(n) == "done"
     assert (closed(client), client.texts) == (["timeout"], ["Hello None"])
@@ -143,9 +146,7 @@ async def test_a_timeout_may_be_an_error(worker: RunningWorker, chat: Chat) -> N
 async def test_a_second_answer_is_told_that_the_question_is_closed(
     worker: RunningWorker, asking: Chat
 ) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     client.answer(call, {"content": "first"})
     with pytest.raises(FrameError, match="no longer open"):
         client.answer(call, {"content": "second"})
@@ -158,9 +159,7 @@ async def test_a_second_answer_is_told_that_the_question_is_closed(
 async def test_what_is_no_answer_is_refused_and_the_question_stays(
     worker: RunningWorker, asking: Chat, data: Any
 ) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     with pytest.raises(FrameError) as refused:
         client.answer(call, data)
     assert (refused.value.code, refused.value.n) == ("bad_frame", 2)
@@ -223,9 +222,8 @@ async def test_an_answer_to_another_kind_of_question_is_refused(
 async def test_another_sessions_question_cannot_be_answered(
     worker: RunningWorker, asking: Chat
 ) -> None:
-    victim, stranger = [await Client.open(worker, asking) for _ in range(2)]
-    victim.send("message", {"content": ""})
-    call = (await question(victim))["call"]
+    victim, _, call = await begin(worker, asking)
+    stranger = await Client.open(worker, asking)
     with pytest.raises(FrameError, match="no longer open"):
         stranger.answer(call, {"content": "Mallory"})
     assert closed(victim) == []
@@ -234,9 +232,7 @@ async def test_another_sessions_question_cannot_be_answered(
 async def test_the_answer_may_come_over_another_connection(
     worker: RunningWorker, asking: Chat
 ) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     client.leave()
     again = await Client.open(worker, asking, client.live.id, client.token)
     again.answer(call, {"content": "Ada"})
@@ -245,9 +241,7 @@ async def test_the_answer_may_come_over_another_connection(
 
 
 async def test_a_stop_cancels_the_question(worker: RunningWorker, asking: Chat) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     assert closed(client) == ["cancelled"]
@@ -284,9 +278,7 @@ async def test_the_end_of_the_session_cancels_the_question(
 async def test_after_a_crash_the_question_is_cancelled_and_the_turn_interrupted(
     worker: RunningWorker, asking: Chat
 ) -> None:
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     stored = await ChatSession.objects.aget(pk=client.live.id)
     assert stored.asks == [{"call": call}]
     await worker.close()  # nothing is stored any more
@@ -313,9 +305,7 @@ async def interrupted_question(worker: RunningWorker, asking: Chat) -> tuple[Cli
     async def later() -> None:
         await Message("later").send()
 
-    client = await Client.open(worker, asking)
-    client.send("message", {"content": ""})
-    await question(client)
+    client, *_ = await begin(worker, asking)
     waiting = client.send("later")
     await until(lambda: any(entry.n == waiting for entry in client.log))
     await worker.close()
@@ -405,9 +395,7 @@ async def test_the_handler_goes_on_when_what_overtook_it_is_through(
         await go_on.wait()
         steps.append(user_session.get("answer", "nothing yet"))
 
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     aside = client.send("settings", {"x": 1})
     await until(lambda: client.live.turns.aside)
     client.answer(call, {"content": "Ada"})
@@ -438,9 +426,7 @@ async def test_a_crash_while_something_overtakes(worker: RunningWorker, asking: 
     async def interrupted(turn: Any) -> None:
         told.append(turn.turn)
 
-    client = await Client.open(worker, asking)
-    client.send("message", {"content": ""})
-    await question(client)
+    client, *_ = await begin(worker, asking)
     client.send("later")
     assert await client.run("settings", {"x": 1}) == "done"
     hanging = client.send("settings", {"hang": True})
@@ -461,9 +447,7 @@ async def test_a_stop_ends_both(worker: RunningWorker, asking: Chat) -> None:
     async def update() -> None:
         await asyncio.Event().wait()
 
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    await question(client)
+    client, n, _ = await begin(worker, asking)
     aside = client.send("settings", {"x": 1})
     await until(lambda: client.live.turns.aside)
     client.live.stop()
@@ -480,9 +464,7 @@ async def test_a_question_within_what_overtook_a_question(
     async def update() -> None:
         answers.append(await context.emitter.call("own", {"why": "so"}, timeout=None))
 
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    outer = (await question(client))["call"]
+    client, n, outer = await begin(worker, asking)
     aside = client.send("settings", {"x": 1})
     await until(lambda: asked(client)["kind"] == "own")
     inner = asked(client)
@@ -647,9 +629,7 @@ async def test_changes_of_a_turn_that_was_overtaken_are_found(
         answer = await AskUserMessage("?").send()
         history.append(answer and answer["output"])
 
-    client = await Client.open(worker, chat)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, chat)
     assert await client.run("settings", {"x": 1}) == "done"
     client.answer(call, {"content": "Ada"})
     assert await client.outcome(n) == "done"
@@ -666,9 +646,7 @@ async def test_a_value_that_an_action_leaves_unstorable_is_its_own_error(
     async def update() -> None:
         user_session.setdefault("list", []).append(object())
 
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     assert await client.run("settings", {"x": 1}) == "failed"
     client.answer(call, {"content": "Ada"})
     assert await client.outcome(n) == "done"
@@ -689,9 +667,7 @@ async def test_after_a_timeout_too_there_is_one_at_work(worker: RunningWorker, c
         await go_on.wait()
         steps.append("updated")
 
-    client = await Client.open(worker, chat)
-    n = client.send("message", {"content": ""})
-    await question(client)
+    client, n, _ = await begin(worker, chat)
     client.send("settings", {"x": 1})
     await until(lambda: client.live.turns.aside)
     asks = client.live.asks
@@ -719,9 +695,7 @@ async def test_clicks_without_end_do_not_keep_an_answer_waiting(
         await asyncio.sleep(0.01)
         steps.append("update")
 
-    client = await Client.open(worker, chat)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, chat)
     client.send("settings", {"x": 1})
     await until(lambda: client.live.turns.aside)
     client.answer(call, {"content": "Ada"})
@@ -746,9 +720,7 @@ async def test_a_question_of_a_spawned_task_lets_nothing_run_beside_the_handler(
     async def update() -> None:
         steps.append("updated")
 
-    client = await Client.open(worker, chat)
-    client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, _, call = await begin(worker, chat)
     n = client.send("settings", {"x": 1})
     await client.live.context(None).emitter.flush()
     assert steps == []
@@ -762,9 +734,7 @@ async def test_an_answer_is_taken_however_much_waits(
     worker: RunningWorker, asking: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 2}
-    client = await Client.open(worker, asking)
-    n = client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, n, call = await begin(worker, asking)
     client.send("message", {"content": "0.01"})
     client.send("message", {"content": "0.01"})
     with pytest.raises(FrameError, match="waiting already"):
@@ -799,9 +769,7 @@ async def test_what_overtakes_is_bounded_and_what_waits_is_kept(
     worker: RunningWorker, asking: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 300, "EVENT_BURST": 1000, "MAX_LOG_ENTRIES": 10}
-    client = await Client.open(worker, asking)
-    client.send("message", {"content": ""})
-    call = (await question(client))["call"]
+    client, _, call = await begin(worker, asking)
     waiting = client.send("message", {"content": "0.01"})
     for number in range(299):
         last = client.send("settings", {"x": number})

@@ -530,15 +530,20 @@ async def test_values_that_the_cache_never_takes_are_their_own_sessions_trouble(
     assert await log_of(sick.live) == []
 
 
+@pytest.mark.parametrize("fault", ["raises", "refuses"])
 async def test_a_cache_that_fails_is_survived_under_cached_db(
-    cache: type[SpyCache], worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
+    cache: type[SpyCache],
+    worker: RunningWorker,
+    chat: Chat,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
 ) -> None:
     (client, other) = await open_many(worker, chat, 2)
-    cache.raises = True
+    setattr(cache, fault, True)
     await change(client.live, 1)
     assert await state_of(client.live) == {"value": 1}
-    assert "The cache failed" in caplog.text
-    cache.raises = False
+    assert "The cache failed; user_session is safe in the database" in caplog.text
+    setattr(cache, fault, False)
     await change(other.live, 2)
     assert sorted(cache.calls[-1].values()) == [b'1:{"value":1}', b'1:{"value":2}']
 
@@ -568,18 +573,19 @@ async def test_a_session_with_too_much_uncommitted_waits(
     assert await log_of(client.live) == [(number, number) for number in range(1, 21)]
 
 
+@pytest.mark.parametrize("limit", [{"MAX_UNCOMMITTED": 2}, {"MAX_JOURNAL_ENTRIES": 3}], ids=str)
 async def test_a_waiting_emit_hears_of_a_store_that_stays_away(
-    worker: RunningWorker, chat: Chat, settings: Settings
+    worker: RunningWorker, chat: Chat, settings: Settings, limit: dict[str, int]
 ) -> None:
     (client,) = await open_many(worker, chat, 1)
     emitter = client.live.context(None).emitter
-    settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 2, "STORE_TIMEOUT": 0.1}
+    settings.CHATSESSIONS = limit | {"STORE_TIMEOUT": 0.1}
     with failing():
         for number in range(2):
             await emitter.emit("number", number)
         with pytest.raises(StoreUnavailable):
             await emitter.emit("number", 2)
-        settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 2}
+        settings.CHATSESSIONS = limit
     await until(lambda: worker.journal.failure is None)
     await flush(client.live)
     # What was emitted is kept, also where the emit had to say that it is not stored.
@@ -600,23 +606,6 @@ async def test_a_full_journal_makes_everybody_wait(
         assert worker.journal.is_full
     assert await task == 1
     assert not worker.journal.is_full
-
-
-async def test_a_full_journal_and_a_store_that_stays_away(
-    worker: RunningWorker, chat: Chat, settings: Settings
-) -> None:
-    (client,) = await open_many(worker, chat, 1)
-    emitter = client.live.context(None).emitter
-    settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 3, "STORE_TIMEOUT": 0.1}
-    with failing():
-        for number in range(2):
-            await emitter.emit("number", number)
-        with pytest.raises(StoreUnavailable):
-            await emitter.emit("number", 2)
-        settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 3}
-    await until(lambda: worker.journal.failure is None)
-    await flush(client.live)
-    assert [data for _, data in await log_of(client.live)] == [0, 1, 2]
 
 
 # One session's trouble

@@ -82,24 +82,13 @@ async def test_the_starters_of_a_profile_are_its_own(worker: Worker, chat: Chat)
         assert offered(client) == [labels]
 
 
-async def test_starters_that_fail_are_none(worker: Worker, chat: Chat) -> None:
+@pytest.mark.parametrize("found", [["Hours"], None], ids=["no starters at all", "none"])
+async def test_where_there_are_none_there_is_no_event(
+    worker: Worker, chat: Chat, found: Any
+) -> None:
     @chat.starters
     async def starters() -> Any:
-        return ["Hours"]
-
-    @chat.on_message
-    async def answer() -> None:
-        await Message("at your service").send()
-
-    client = await Client.open(worker, chat)
-    assert await client.run("message", {"content": "hello"}) == "done"
-    assert [name for name, _ in client.events] == ["message"]
-
-
-async def test_no_starters_are_no_event(worker: Worker, chat: Chat) -> None:
-    @chat.starters
-    async def starters() -> None:
-        return None
+        return found
 
     @chat.on_message
     async def answer() -> None:

@@ -636,18 +636,14 @@ def test_no_state_is_an_empty_one(state: bytes | str) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [b"{", b"[]", b"null", b"5", b'{"a":}', b'{"a":1', b"{1:2}", b"nonsense", b'{"a":nul}']
+    "state",
+    [
+        *(b"{", b"[]", b"null", b"5", b'{"a":}', b'{"a":1', b"{1:2}", b"nonsense", b'{"a":nul}'),
+        *(b'{"\xff":1}', "\ud800", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ],
 )
-def test_a_damaged_state_is_said_to_be_damaged(state: bytes) -> None:
+def test_a_damaged_state_is_said_to_be_damaged(state: bytes | str) -> None:
     with pytest.raises(NotLoadable, match="damaged"):
-        split_state(state)
-
-
-@pytest.mark.parametrize(
-    "state", [b'{"\xff":1}', "\ud800", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
-)
-def test_a_state_damaged_in_other_ways_is_said_to_be_damaged(state: bytes | str) -> None:
-    with pytest.raises(NotLoadable):
         split_state(state)
 
 
@@ -695,15 +691,9 @@ def test_an_accessor_gets_and_sets_one_key() -> None:
     assert "count" not in user_session
     count.set(5)
     assert user_session["count"] == 5
-    assert count.get() == 5
-
-
-def test_an_accessor_resets_to_its_default() -> None:
-    user_session = make()
-    count = user_session.create_accessor("count", 7)
-    count.set(9)
+    assert count.get() == count.apply() == 5  # there is nothing to apply
     count.reset()
-    assert user_session["count"] == 7
+    assert user_session["count"] == 0
 
 
 def test_an_accessor_moves_its_value_on() -> None:
@@ -713,7 +703,7 @@ def test_an_accessor_moves_its_value_on() -> None:
     assert user_session["count"] == 3
 
 
-def test_without_a_function_apply_keeps_the_value() -> None:
+def test_without_a_function_apply_stores_the_default() -> None:
     user_session = make()
     assert user_session.create_accessor("count", 4).apply() == 4
     assert user_session["count"] == 4
