@@ -101,6 +101,20 @@ def visited() -> None:
     user_session["visits"] = user_session.get("visits", 0) + 1
 
 
+@pytest.fixture
+async def client(worker: RunningWorker, chat: Chat) -> Client:
+    """A client whose session the server's process holds."""
+    return await Client.open(worker, chat)
+
+
+@pytest.fixture
+def ends(chat: Chat) -> list[str]:
+    """The reasons with which ``on_chat_end`` was called."""
+    ends: list[str] = []
+    chat.on_chat_end(lambda reason: ends.append(reason))
+    return ends
+
+
 def events_of(session_id: UUID) -> list[tuple[int, str]]:
     return list(SessionEvent.objects.filter(session=session_id).values_list("seq", "name"))
 
@@ -136,10 +150,9 @@ async def test_a_call_that_ends_as_its_caller_looks_up_returns(
 
 
 async def test_all_that_was_emitted_is_stored_of_a_session_that_ends_meanwhile(
-    worker: RunningWorker, chat: Chat
+    client: Client,
 ) -> None:
     """An event stream of a new session, which its handler ended at once, was told 410 instead."""
-    client = await Client.open(worker, chat)
     client.live.log.say("note", 1)
     client.live.end("app")
     await client.live.settle()
@@ -147,8 +160,7 @@ async def test_all_that_was_emitted_is_stored_of_a_session_that_ends_meanwhile(
 
 
 @ways
-async def test_a_live_session(worker: RunningWorker, chat: Chat, way: Way) -> None:
-    client = await Client.open(worker, chat)
+async def test_a_live_session(worker: RunningWorker, client: Client, way: Way) -> None:
     for count in (1, 2):
         assert await visit(way, client.live.id, visited) == client.live.id
         # Stored when the block has ended, and so the client has it.
@@ -161,10 +173,7 @@ async def test_a_live_session(worker: RunningWorker, chat: Chat, way: Way) -> No
 
 @ways
 @pytest.mark.parametrize("by", ["text", "row", "session"])
-async def test_a_live_session_by_another_name(
-    worker: RunningWorker, chat: Chat, way: Way, by: str
-) -> None:
-    client = await Client.open(worker, chat)
+async def test_a_live_session_by_another_name(client: Client, way: Way, by: str) -> None:
     names = {
         "text": str(client.live.id),
         "row": await ChatSession.objects.aget(pk=client.live.id),
@@ -176,9 +185,7 @@ async def test_a_live_session_by_another_name(
 
 
 @ways
-async def test_a_live_session_with_a_running_turn(
-    worker: RunningWorker, chat: Chat, way: Way
-) -> None:
+async def test_a_live_session_with_a_running_turn(client: Client, chat: Chat, way: Way) -> None:
     """The block does not wait for the turn, nor the turn for the block."""
     go = asyncio.Event()
 
@@ -189,7 +196,6 @@ async def test_a_live_session_with_a_running_turn(
         user_session["visits"] += 1
         await Message("from the turn").send()
 
-    client = await Client.open(worker, chat)
     n = client.send("work")
     await until(lambda: "begun" in client.live.user_session)
     await visit(way, client.live.id, visited)
@@ -255,9 +261,8 @@ async def test_an_event_for_a_user_is_shown_when_their_tab_returns(chat: Chat) -
 
 @ways
 async def test_a_client_that_comes_while_the_block_runs(
-    worker: RunningWorker, chat: Chat, way: Way
+    worker: RunningWorker, client: Client, chat: Chat, way: Way
 ) -> None:
-    client = await Client.open(worker, chat)
     client.leave()
     await until(lambda: not worker.live)
     entered, go = threading.Event(), threading.Event()
@@ -278,8 +283,7 @@ async def test_a_client_that_comes_while_the_block_runs(
 
 
 @ways
-async def test_an_ended_session(worker: RunningWorker, chat: Chat, way: Way) -> None:
-    client = await Client.open(worker, chat)
+async def test_an_ended_session(worker: RunningWorker, client: Client, way: Way) -> None:
     await end(way, client.live.id)
     for _ in range(2):
         with pytest.raises(SessionOver) as raised:
@@ -291,14 +295,13 @@ async def test_an_ended_session(worker: RunningWorker, chat: Chat, way: Way) -> 
 
 
 @ways
-async def test_a_session_that_is_ending(worker: RunningWorker, chat: Chat, way: Way) -> None:
+async def test_a_session_that_is_ending(client: Client, chat: Chat, way: Way) -> None:
     go = asyncio.Event()
 
     @chat.on_chat_end
     async def over() -> None:
         await go.wait()
 
-    client = await Client.open(worker, chat)
     client.live.end("user")
     with pytest.raises(SessionOver):
         await visit(way, client.live.id)
@@ -353,11 +356,7 @@ async def test_a_session_of_a_dead_process_is_taken(
 
 
 @ways
-async def test_what_was_set_before_an_exception_is_stored(
-    worker: RunningWorker, chat: Chat, way: Way
-) -> None:
-    client = await Client.open(worker, chat)
-
+async def test_what_was_set_before_an_exception_is_stored(client: Client, way: Way) -> None:
     def fail() -> None:
         visited()
         raise ValueError("on purpose")
@@ -373,10 +372,7 @@ async def test_what_was_set_before_an_exception_is_stored(
 
 
 @ways
-async def test_changes_inside_of_values_are_found(
-    worker: RunningWorker, chat: Chat, way: Way
-) -> None:
-    client = await Client.open(worker, chat)
+async def test_changes_inside_of_values_are_found(client: Client, way: Way) -> None:
     client.live.user_session["list"] = [1]
     await visit(way, client.live.id, lambda: user_session["list"].append(2))
     assert await state_of(client.live) == {"list": [1, 2]}
@@ -500,9 +496,8 @@ async def test_a_message_that_is_sent_in_another_session_too_is_a_new_one_there(
 
 @ways
 async def test_a_store_that_stays_away(
-    worker: RunningWorker, chat: Chat, way: Way, settings: Settings
+    worker: RunningWorker, client: Client, way: Way, settings: Settings
 ) -> None:
-    client = await Client.open(worker, chat)
     await worker.journal.settled()
     settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     with failing():
@@ -517,10 +512,9 @@ async def test_a_store_that_stays_away(
 
 @ways
 async def test_what_is_set_while_a_release_cannot_be_stored_is_stored_with_it(
-    worker: RunningWorker, chat: Chat, way: Way, settings: Settings
+    worker: RunningWorker, client: Client, way: Way, settings: Settings
 ) -> None:
     """A tab was closed while the database was away, and a block came for its session."""
-    client = await Client.open(worker, chat)
     await worker.journal.settled()
     settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
     with failing():
@@ -535,10 +529,9 @@ async def test_what_is_set_while_a_release_cannot_be_stored_is_stored_with_it(
 
 @ways
 async def test_a_session_that_is_taken_away_during_the_block(
-    worker: RunningWorker, chat: Chat, way: Way
+    worker: RunningWorker, client: Client, way: Way
 ) -> None:
     """What the block has changed is not stored, and it says so."""
-    client = await Client.open(worker, chat)
     live = client.live
     await worker.journal.settled()
     await ChatSession.objects.filter(pk=live.id).aupdate(generation=F("generation") + 1)
@@ -573,7 +566,7 @@ async def test_a_session_that_is_taken_away_during_the_block(
 @ways
 @pytest.mark.parametrize("reason", ChatSession.EndReason.values)
 async def test_ending_a_live_session(
-    worker: RunningWorker, chat: Chat, way: Way, reason: str
+    worker: RunningWorker, client: Client, chat: Chat, way: Way, reason: str
 ) -> None:
     begun = asyncio.Event()
     ends: list[str] = []
@@ -589,7 +582,6 @@ async def test_ending_a_live_session(
         user_session["over"] = why
         await Message("goodbye").send()
 
-    client = await Client.open(worker, chat)
     n = client.send("work")
     await begun.wait()
     await end(way, client.live.id, reason)
@@ -605,13 +597,9 @@ async def test_ending_a_live_session(
 
 
 @ways
-async def test_ending_a_session_that_is_away(worker: RunningWorker, chat: Chat, way: Way) -> None:
-    ends: list[str] = []
-
-    @chat.on_chat_end
-    async def over(why: str) -> None:
-        ends.append(why)
-
+async def test_ending_a_session_that_is_away(
+    worker: RunningWorker, chat: Chat, ends: list[str], way: Way
+) -> None:
     row = await sync_to_async(session_row)(chat=chat.name)
     await end(way, row.pk)
     assert ends == ["app"]
@@ -620,10 +608,7 @@ async def test_ending_a_session_that_is_away(worker: RunningWorker, chat: Chat, 
 
 
 @ways
-async def test_ending_for_a_reason_that_there_is_not(
-    worker: RunningWorker, chat: Chat, way: Way
-) -> None:
-    client = await Client.open(worker, chat)
+async def test_ending_for_a_reason_that_there_is_not(client: Client, way: Way) -> None:
     with pytest.raises(ValueError, match="'boredom' is no reason") as raised:
         await end(way, client.live.id, "boredom")
     for reason in ChatSession.EndReason.values:
@@ -631,14 +616,7 @@ async def test_ending_for_a_reason_that_there_is_not(
     assert client.live.ending is None
 
 
-async def test_ending_twice_at_once_runs_the_hook_once(worker: RunningWorker, chat: Chat) -> None:
-    ends: list[str] = []
-
-    @chat.on_chat_end
-    async def over(why: str) -> None:
-        ends.append(why)
-
-    client = await Client.open(worker, chat)
+async def test_ending_twice_at_once_runs_the_hook_once(client: Client, ends: list[str]) -> None:
     results = await asyncio.gather(
         aend_session(client.live.id, "admin"),
         aend_session(client.live.id, "app"),
@@ -649,39 +627,32 @@ async def test_ending_twice_at_once_runs_the_hook_once(worker: RunningWorker, ch
     assert isinstance(results[1], SessionOver)
 
 
-async def test_a_handler_ends_its_own_session(worker: RunningWorker, chat: Chat) -> None:
-    @chat.on_event("enough")
-    async def enough() -> None:
-        await aend_session(context.session.id)
-
-    client = await Client.open(worker, chat)
-    client.send("enough")
-    await until(lambda: client.closed)
-    assert client.closed == [(4503, "app")]
-    assert worker.live == {}
-
-
-async def test_a_sync_handler_ends_its_own_session(worker: RunningWorker, chat: Chat) -> None:
+@ways
+async def test_a_handler_ends_its_own_session(
+    worker: RunningWorker, client: Client, chat: Chat, way: Way
+) -> None:
     left = threading.Event()
 
-    @chat.on_event("enough")
     def enough() -> None:
         end_session(context.session.id)
         left.set()
 
-    client = await Client.open(worker, chat)
+    async def aenough() -> None:
+        await aend_session(context.session.id)
+
+    chat.on_event("enough")(enough if way == "sync" else aenough)
     client.send("enough")
     await until(lambda: client.closed)
     assert client.closed == [(4503, "app")]
-    await until(left.is_set)
+    assert worker.live == {}
+    await until(lambda: way == "async" or left.is_set())
 
 
 @ways
 async def test_an_end_that_cannot_be_stored_is_an_error(
-    worker: RunningWorker, chat: Chat, way: Way
+    worker: RunningWorker, client: Client, way: Way
 ) -> None:
     """It returns when the end is stored; another worker has the session now, and goes on."""
-    client = await Client.open(worker, chat)
     await worker.journal.settled()
     await ChatSession.objects.filter(pk=client.live.id).aupdate(generation=F("generation") + 1)
     with pytest.raises(OwnershipLost):
@@ -692,15 +663,9 @@ async def test_an_end_that_cannot_be_stored_is_an_error(
 
 @ways
 async def test_an_end_that_a_crash_cut_short_is_finished(
-    worker: RunningWorker, chat: Chat, way: Way
+    worker: RunningWorker, chat: Chat, ends: list[str], way: Way
 ) -> None:
     """on_chat_end has run, or was begun: it runs once. The session is over all the same."""
-    ends: list[str] = []
-
-    @chat.on_chat_end
-    async def over(why: str) -> None:
-        ends.append(why)
-
     row = await sync_to_async(session_row)(chat=chat.name, end_reason="user")
     with pytest.raises(SessionOver) as raised:
         await visit(way, row.pk)
@@ -748,9 +713,7 @@ def test_a_command_works_with_a_session(chat: Chat) -> None:
     assert_nothing_is_left()
 
 
-def test_a_command_ends_a_session(chat: Chat) -> None:
-    ends: list[str] = []
-    chat.on_chat_end(ends.append)
+def test_a_command_ends_a_session(chat: Chat, ends: list[str]) -> None:
     row = session_row(chat=chat.name)
     end_session(row.pk, "admin")
     row.refresh_from_db()
@@ -1024,10 +987,9 @@ def test_an_asynchronous_command_ends_a_session(chat: Chat) -> None:
 
 
 async def test_nothing_waits_for_the_store_outside_of_its_loop(
-    worker: RunningWorker, chat: Chat
+    worker: RunningWorker, client: Client
 ) -> None:
     """A view's block ends when what it did is stored, and not before."""
-    client = await Client.open(worker, chat)
     await worker.journal.settled()
     with locked():
         task = asyncio.create_task(visit("sync", client.live.id, visited))
@@ -1071,8 +1033,9 @@ def stop(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
+@ways
 def test_a_block_whose_server_has_stopped_says_so(
-    server: asyncio.AbstractEventLoop, chat: Chat
+    server: asyncio.AbstractEventLoop, chat: Chat, way: Way
 ) -> None:
     """It ended with 'Event loop is closed', and a coroutine that nobody had awaited."""
     row = session_row(chat=chat.name)
@@ -1081,23 +1044,13 @@ def test_a_block_whose_server_has_stopped_says_so(
         with session_context(row.pk):
             stop(server)
 
-    with pytest.raises(ServerStopped):
-        block()
-    gc.collect()
-    assert_nothing_is_left()
-
-
-def test_an_asynchronous_block_whose_server_has_stopped_says_so(
-    server: asyncio.AbstractEventLoop, chat: Chat
-) -> None:
-    row = session_row(chat=chat.name)
-
-    async def block() -> None:
+    async def ablock() -> None:
         async with session_context(row.pk):
             await asyncio.to_thread(stop, server)
 
+    run = block if way == "sync" else lambda: asyncio.run(ablock())
     with pytest.raises(ServerStopped):
-        asyncio.run(block())
+        run()
     gc.collect()
     assert_nothing_is_left()
 

@@ -45,6 +45,14 @@ def fast(settings: Settings) -> None:
     settings.CHATSESSIONS = dict(FAST)
 
 
+@pytest.fixture
+def ends(chat: Chat) -> list[str]:
+    """The reasons with which ``on_chat_end`` was called."""
+    ends: list[str] = []
+    chat.on_chat_end(lambda reason: ends.append(reason))
+    return ends
+
+
 def has(row: ChatSession, **fields: Any) -> Any:
     async def check() -> bool:
         return await ChatSession.objects.filter(pk=row.pk, **fields).aexists()
@@ -143,14 +151,10 @@ async def test_the_heartbeat_beats(worker: RunningWorker) -> None:
     await eventually(later)
 
 
-async def test_an_end_that_a_crash_cut_short_is_finished(worker: RunningWorker, chat: Chat) -> None:
+async def test_an_end_that_a_crash_cut_short_is_finished(
+    worker: RunningWorker, chat: Chat, ends: list[str]
+) -> None:
     """The server died while on_chat_end ran. It runs once; the session is over all the same."""
-    ends: list[str] = []
-
-    @chat.on_chat_end
-    async def over(reason: str) -> None:
-        ends.append(reason)
-
     row = await expired_row(chat, end_reason="user")
     await worker.start()
     await eventually(has(row, status="ended", end_reason="user", worker=None))
@@ -199,6 +203,15 @@ async def test_a_database_that_fails_is_tried_again(worker: RunningWorker, chat:
     await eventually(has(row, status="ended"))
 
 
+async def client_with_a_value(worker: RunningWorker, chat: Chat) -> tuple[Client, str]:
+    """A client whose session has a value, and the key of its values in the cache."""
+    client = await Client.open(worker, chat)
+    with use_context(client.live.context(None)):
+        user_session["value"] = [1]
+    await client.live.context(None).emitter.flush()
+    return client, cache_key(client.live.id, 1)
+
+
 async def half_the_timeout_passes(worker: RunningWorker) -> None:
     """Of the cache entries, if they are kept for an hour; the worker then touches them."""
     worker._touched_at -= 1801
@@ -211,11 +224,7 @@ async def test_the_cache_keeps_the_values_of_a_live_session(
     cache: type[SpyCache], worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
 ) -> None:
     settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 3600}
-    client = await Client.open(worker, chat)
-    with use_context(client.live.context(None)):
-        user_session["value"] = [1]
-    await client.live.context(None).emitter.flush()
-    key = cache_key(client.live.id, 1)
+    client, key = await client_with_a_value(worker, chat)
     await half_the_timeout_passes(worker)
     await worker.journal.settled()
     assert set(cache.touched) == {key}
@@ -229,11 +238,7 @@ async def test_what_the_cache_has_thrown_away_is_written_again_where_nobody_else
     worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
 ) -> None:
     settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 3600}
-    client = await Client.open(worker, chat)
-    with use_context(client.live.context(None)):
-        user_session["value"] = [1]
-    await client.live.context(None).emitter.flush()
-    key = cache_key(client.live.id, 1)
+    _, key = await client_with_a_value(worker, chat)
     worker.store.cache.delete(key)
     await half_the_timeout_passes(worker)
     await worker.journal.settled()
@@ -294,12 +299,10 @@ async def test_the_reaper_goes_on_until_nothing_is_left(
 
 
 async def test_sessions_that_end_with_a_hook_are_read_together(
-    worker: RunningWorker, chat: Chat, settings: Settings
+    worker: RunningWorker, chat: Chat, ends: list[str], settings: Settings
 ) -> None:
     """Read one by one, 100,000 took a quarter of an hour of a worker's processor."""
     settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
-    ends: list[str] = []
-    chat.on_chat_end(lambda reason: ends.append(reason))
     await sync_to_async(make_expired)(chat, 100, state='{"a":1}')
     with noted_statements() as statements:
         await worker._end_expired()
@@ -309,12 +312,10 @@ async def test_sessions_that_end_with_a_hook_are_read_together(
 
 
 async def test_sessions_that_somebody_holds_or_looks_for_end_with_the_others(
-    worker: RunningWorker, chat: Chat, settings: Settings
+    worker: RunningWorker, chat: Chat, ends: list[str], settings: Settings
 ) -> None:
     """What cannot be read together with them is taken by itself, when it is free."""
     settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
-    ends: list[str] = []
-    chat.on_chat_end(lambda reason: ends.append(reason))
     await sync_to_async(make_expired)(chat, 10)
     ids = [pk async for pk in ChatSession.objects.values_list("pk", flat=True)]
     held = await worker.acquire(ids[0])
@@ -395,13 +396,11 @@ async def test_what_a_worker_leaves_undone_is_anybodys(
 
 
 async def test_sessions_that_cannot_end_keep_none_from_ending(
-    worker: RunningWorker, chat: Chat, settings: Settings
+    worker: RunningWorker, chat: Chat, ends: list[str], settings: Settings
 ) -> None:
     """More of them than are taken together, and the oldest."""
     settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
     await worker.start()
-    ends: list[str] = []
-    chat.on_chat_end(lambda reason: ends.append(reason))
     await sync_to_async(make_expired)(chat, 250, state="{broken")
     await sync_to_async(make_expired)(
         chat, 20, disconnected_at=timezone.now() - timedelta(minutes=2)

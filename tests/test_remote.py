@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -62,13 +62,7 @@ class Tab:
 
     @classmethod
     async def open(
-        cls,
-        worker: Worker,
-        chat: Chat,
-        back: Tab | None = None,
-        *,
-        received: int = 0,
-        user: Any = None,
+        cls, worker: Worker, chat: Chat, back: Tab | None = None, *, user: Any = None
     ) -> Tab:
         tab = cls(worker, chat)
         asked = None if back is None else back.welcome["session"]
@@ -77,7 +71,7 @@ class Tab:
         opened = await worker.open(chat, arrival, relays=True)
         served = opened.served
         attachment = tab.attachment = WebsocketSubscriber(
-            served, tab, position=received, replay=get_worker().limits.replay(served.id, None)
+            served, tab, position=0, replay=get_worker().limits.replay(served.id, None)
         )
         given = attachment.served.client.issue_token(token)
 
@@ -89,6 +83,18 @@ class Tab:
         served.go()
         await until(lambda: tab.frames)
         tab.n = tab.welcome["received"]
+        return tab
+
+    async def back(self, worker: Worker, *, user: Any = None) -> Tab:
+        """The tab's client, come back to ``worker``."""
+        return await Tab.open(worker, self.chat, self, user=user)
+
+    @classmethod
+    async def busy(cls, worker: Worker, chat: Chat, **options: Any) -> Tab:
+        """A tab of a new session, whose turn waits for ``gate``."""
+        tab = await cls.open(worker, chat, **options)
+        await tab.say("wait")
+        await until(lambda: tab.texts == ["1"])
         return tab
 
     # Line
@@ -144,11 +150,22 @@ class Tab:
         self.attachment.served.client.disconnect(self.attachment, 1006)
 
 
+@contextmanager
+def using(layer: Any) -> Iterator[None]:
+    """The project's channel layer, for now."""
+    old = channel_layers.set("default", layer)
+    try:
+        yield
+    finally:
+        channel_layers.set("default", old)
+        if old is None:  # it had not been made yet
+            del channel_layers.backends["default"]
+
+
 @asynccontextmanager
 async def two_workers(layer: LossyLayer | None = None) -> AsyncIterator[tuple[Worker, Worker]]:
     """Two workers of one event loop, and the layer between them."""
-    old = channel_layers.set("default", layer or LossyLayer())
-    try:
+    with using(layer or LossyLayer()):
         async with running_worker() as first:
             second = Worker(asyncio.get_running_loop())
             try:
@@ -157,16 +174,33 @@ async def two_workers(layer: LossyLayer | None = None) -> AsyncIterator[tuple[Wo
                 yield first, second
             finally:
                 await second.close()
-    finally:
-        channel_layers.set("default", old)
-        if old is None:  # it had not been made yet
-            del channel_layers.backends["default"]
+
+
+class DeafLayer(LossyLayer):
+    """Loses the hints that ``loses`` says, and nothing else."""
+
+    def __init__(self, loses: Callable[[str], bool]) -> None:
+        super().__init__()
+        self.loses = loses
+        self.lost = 0
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        is_hint = message["type"] == "chatsessions.hint"
+        if is_hint and self.loses(message["body"].decode()):
+            self.lost += 1
+        else:
+            await super().send(channel, message)
 
 
 @pytest.fixture
-def chat() -> Chat:
+def gate() -> asyncio.Event:
+    """What a turn of ``wait`` waits for."""
+    return asyncio.Event()
+
+
+@pytest.fixture
+def chat(gate: asyncio.Event) -> Chat:
     chat = Chat("relayed")
-    chat.gate = asyncio.Event()  # type: ignore[attr-defined]
 
     @chat.on_message
     async def handle(message: Message) -> None:
@@ -174,42 +208,58 @@ def chat() -> Chat:
         user_session["count"] = count
         await Message(f"{count}").send()
         if message.content == "wait":
-            await chat.gate.wait()  # type: ignore[attr-defined]
+            await gate.wait()
             await Message("waited").send()
-        elif message.content == "stream":
-            answer = Message()
-            await answer.stream_token("one ")
-            await chat.gate.wait()  # type: ignore[attr-defined]
-            await answer.stream_token("two")
-            await answer.send()
 
     return chat
 
 
-async def worker_of(session_id: UUID) -> UUID | None:
-    return (await ChatSession.objects.aget(pk=session_id)).worker_id
+@pytest.fixture
+def layer() -> DeafLayer:
+    """Loses nothing, until a test says so."""
+    return DeafLayer(lambda _: False)
+
+
+@pytest.fixture
+async def workers(layer: DeafLayer) -> AsyncIterator[tuple[Worker, Worker]]:
+    async with two_workers(layer) as workers:
+        yield workers
+
+
+@pytest.fixture
+def first(workers: tuple[Worker, Worker]) -> Worker:
+    return workers[0]
+
+
+@pytest.fixture
+def second(workers: tuple[Worker, Worker]) -> Worker:
+    return workers[1]
+
+
+@pytest.fixture
+async def old(first: Worker, chat: Chat) -> Tab:
+    """A tab at the first worker, whose turn waits for ``gate``."""
+    return await Tab.busy(first, chat)
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
-    chat: Chat, loss: float
+    chat: Chat, gate: asyncio.Event, loss: float
 ) -> None:
     async with two_workers(LossyLayer(loss=loss, seed=7)) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
+        old = await Tab.busy(first, chat)
+        new = await old.back(second)
         assert isinstance(new.served, ConnectedSession)
         assert new.welcome["turn"] == 1
         assert old.closed == 4509
         await until(lambda: new.texts == ["1"])
         n = await new.say("queued")
         await until(lambda: 3 in new.seqs)  # accepted, though it waits
-        chat.gate.set()  # type: ignore[attr-defined]
+        gate.set()
         assert await new.ends(1) == "done"
         assert await new.ends(n) == "done"
         await until(lambda: isinstance(new.served, LiveSession))
-        assert await worker_of(new.id) == second.id
+        assert (await ChatSession.objects.aget(pk=new.id)).worker_id == second.id
         assert first.live == {}
         await new.ends(await new.say("here"))
         await until(lambda: new.texts == ["1", "waited", "2", "3"])
@@ -359,44 +409,31 @@ def test_a_turn_whose_event_is_no_longer_kept_does_not_run_for_ever() -> None:
     assert (turns.overdue, turns.running) == ([], (5, "later"))
 
 
-class DeafLayer(LossyLayer):
-    """Loses the hints that ``loses`` says, and nothing else."""
-
-    def __init__(self, loses: Callable[[str], bool]) -> None:
-        super().__init__()
-        self._loses = loses
-        self.lost = 0
-
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        is_hint = message["type"] == "chatsessions.hint"
-        if is_hint and self._loses(message["body"].decode()):
-            self.lost += 1
-        else:
-            await super().send(channel, message)
-
-
-async def test_without_any_hint_a_client_misses_nothing(chat: Chat) -> None:
+async def test_without_any_hint_a_client_misses_nothing(
+    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+) -> None:
     """Entries, ends of turns, and that the session may be had are found in the database."""
-    layer = DeafLayer(lambda _: True)
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        n = await new.say("queued")
-        chat.gate.set()  # type: ignore[attr-defined]
-        assert await new.ends(1) == "done"
-        assert await new.ends(n) == "done"
-        await until(lambda: isinstance(new.served, LiveSession))
-        assert new.texts == ["1", "waited", "2"]
-        assert new.seqs == list(range(1, len(new.seqs) + 1))
-        assert layer.lost
-        ends = [one for one in new.frames if one["type"] == "turn" and one["status"] == "done"]
-        assert [end["turn"] for end in ends] == [1, 2]
+    layer.loses = lambda _: True
+    new = await old.back(second)
+    n = await new.say("queued")
+    gate.set()
+    assert await new.ends(1) == "done"
+    assert await new.ends(n) == "done"
+    await until(lambda: isinstance(new.served, LiveSession))
+    assert new.texts == ["1", "waited", "2"]
+    assert new.seqs == list(range(1, len(new.seqs) + 1))
+    assert layer.lost
+    ends = [one for one in new.frames if one["type"] == "turn" and one["status"] == "done"]
+    assert [end["turn"] for end in ends] == [1, 2]
 
 
 async def test_the_end_of_a_turn_whose_event_is_no_longer_kept_is_told(
-    chat: Chat, settings: Settings
+    first: Worker,
+    second: Worker,
+    layer: DeafLayer,
+    chat: Chat,
+    gate: asyncio.Event,
+    settings: Settings,
 ) -> None:
     """Neither a hint nor the log tells how it ended, and it went on for ever at the client."""
     settings.CHATSESSIONS = {"MAX_LOG_ENTRIES": 10}
@@ -405,45 +442,46 @@ async def test_the_end_of_a_turn_whose_event_is_no_longer_kept_is_told(
     async def long() -> None:
         for number in range(15):
             await Message(f"{number}").send()
-        await chat.gate.wait()  # type: ignore[attr-defined]
+        await gate.wait()
 
-    async with two_workers(DeafLayer(lambda _: True)) as (first, second):
-        old = await Tab.open(first, chat)
-        n = await old.send("long", None)
-        await until(lambda: len(old.texts) == 15)
-        new = await Tab.open(second, chat, old)
-        await until(lambda: len(new.seqs) == 16)
-        assert new.welcome["turn"] == n
-        chat.gate.set()  # type: ignore[attr-defined]
-        assert await new.ends(n) == "done"
-        assert not await SessionEvent.objects.filter(session=new.id, n=n).aexists()
+    layer.loses = lambda _: True
+    old = await Tab.open(first, chat)
+    n = await old.send("long", None)
+    await until(lambda: len(old.texts) == 15)
+    new = await old.back(second)
+    await until(lambda: len(new.seqs) == 16)
+    assert new.welcome["turn"] == n
+    gate.set()
+    assert await new.ends(n) == "done"
+    assert not await SessionEvent.objects.filter(session=new.id, n=n).aexists()
 
 
-async def test_the_text_of_a_stream_is_told_whole_where_tokens_were_lost(chat: Chat) -> None:
-    layer = DeafLayer(lambda body: '"index":1,' in body)
+async def test_the_text_of_a_stream_is_told_whole_where_tokens_were_lost(
+    first: Worker, second: Worker, layer: DeafLayer, chat: Chat, gate: asyncio.Event
+) -> None:
+    layer.loses = lambda body: '"index":1,' in body
     go_on = asyncio.Event()
 
     @chat.on_event("write")
     async def write(data: Any) -> None:
         answer = Message()
         await answer.stream_token("0 ")
-        await chat.gate.wait()  # type: ignore[attr-defined]
+        await gate.wait()
         await answer.stream_token("1 ")
         await asyncio.sleep(0.01)
         await answer.stream_token("2 ")
         await go_on.wait()
         await answer.send()
 
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        n = await old.send("write", None)
-        await until(lambda: any(one["type"] == "token" for one in old.frames))
-        new = await Tab.open(second, chat, old)
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: any(one.get("content") == "0 1 2 " for one in new.frames))
-        assert layer.lost == 1
-        go_on.set()
-        assert await new.ends(n) == "done"
+    old = await Tab.open(first, chat)
+    n = await old.send("write", None)
+    await until(lambda: any(one["type"] == "token" for one in old.frames))
+    new = await old.back(second)
+    gate.set()
+    await until(lambda: any(one.get("content") == "0 1 2 " for one in new.frames))
+    assert layer.lost == 1
+    go_on.set()
+    assert await new.ends(n) == "done"
 
 
 class MuteLayer(LossyLayer):
@@ -489,7 +527,7 @@ async def test_a_late_answer_of_the_owner_opens_no_stream_that_has_ended(
         old = await Tab.open(first, chat)
         n = await old.send("write", None)
         await until(lambda: any(one["type"] == "token" for one in old.frames))
-        new = await Tab.open(second, chat, old)
+        new = await old.back(second)
         await until(lambda: any(one["type"] == "stream" for one in new.frames))
         layer.is_mute = True
         await until(lambda: layer.lost)
@@ -508,7 +546,7 @@ async def test_a_late_answer_of_the_owner_opens_no_stream_that_has_ended(
 
 
 async def test_a_step_without_text_is_told_from_its_first_token_at_another_worker(
-    chat: Chat,
+    first: Worker, second: Worker, chat: Chat
 ) -> None:
     """It was open when the client came: its entry is none that this worker has read."""
     go_on = asyncio.Event()
@@ -521,32 +559,30 @@ async def test_a_step_without_text_is_told_from_its_first_token_at_another_worke
             await end.wait()
 
     end = asyncio.Event()
-    async with two_workers(LossyLayer()) as (first, second):
-        old = await Tab.open(first, chat)
-        n = await old.send("search", None)
-        await until(lambda: any(one.get("name") == "step" for one in old.frames))
-        new = await Tab.open(second, chat, old)
-        await until(lambda: any(one.get("name") == "step" for one in new.frames))
-        go_on.set()
-        await until(lambda: any(one["type"] in ("token", "stream") for one in new.frames))
-        [piece] = [one for one in new.frames if one["type"] in ("token", "stream")]
-        assert (piece["type"], piece["index"]) == ("token", 0)
-        end.set()
-        assert await new.ends(n) == "done"
+    old = await Tab.open(first, chat)
+    n = await old.send("search", None)
+    await until(lambda: any(one.get("name") == "step" for one in old.frames))
+    new = await old.back(second)
+    await until(lambda: any(one.get("name") == "step" for one in new.frames))
+    go_on.set()
+    await until(lambda: any(one["type"] in ("token", "stream") for one in new.frames))
+    [piece] = [one for one in new.frames if one["type"] in ("token", "stream")]
+    assert (piece["type"], piece["index"]) == ("token", 0)
+    end.set()
+    assert await new.ends(n) == "done"
 
 
-async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(chat: Chat) -> None:
-    async with two_workers(DeafLayer(lambda _: True)) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        relayed = await Tab.open(second, chat, old)
-        back = await Tab.open(first, chat, relayed)
-        await until(lambda: relayed.closed == 4509)
-        again = await Tab.open(second, chat, back)
-        again.served.end("user")
-        await until(lambda: again.closed == 4503)
-        assert again.frames[-1] == {"type": "ended", "reason": "user"}
+async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(
+    first: Worker, second: Worker, layer: DeafLayer, old: Tab
+) -> None:
+    layer.loses = lambda _: True
+    relayed = await old.back(second)
+    back = await relayed.back(first)
+    await until(lambda: relayed.closed == 4509)
+    again = await back.back(second)
+    again.served.end("user")
+    await until(lambda: again.closed == 4503)
+    assert again.frames[-1] == {"type": "ended", "reason": "user"}
 
 
 @pytest.mark.parametrize(
@@ -557,23 +593,20 @@ async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(chat: Ch
     ],
 )
 async def test_a_client_hears_who_took_the_session_from_the_owner_that_it_knew(
-    chat: Chat, connections: int, code: int
+    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event, connections: int, code: int
 ) -> None:
-    async with two_workers(DeafLayer(lambda _: True)) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        relayed = await Tab.open(second, chat, old)
-        await ChatSession.objects.filter(pk=relayed.id).aupdate(
-            generation=F("generation") + 1, connections=F("connections") + connections
-        )
-        await until(lambda: relayed.closed)
-        assert relayed.closed == code
-        chat.gate.set()  # type: ignore[attr-defined]
+    layer.loses = lambda _: True
+    relayed = await old.back(second)
+    await ChatSession.objects.filter(pk=relayed.id).aupdate(
+        generation=F("generation") + 1, connections=F("connections") + connections
+    )
+    await until(lambda: relayed.closed)
+    assert relayed.closed == code
+    gate.set()
 
 
 async def test_who_leaves_before_the_owner_has_attached_them_is_no_connection(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
+    first: Worker, second: Worker, chat: Chat, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = await User.objects.acreate_user("ada")
     asked, may_find = threading.Event(), threading.Event()
@@ -583,67 +616,60 @@ async def test_who_leaves_before_the_owner_has_attached_them_is_no_connection(
         assert may_find.wait(30)
         return ada
 
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat, user=ada)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        monkeypatch.setattr(owner, "find_user", find_later)
-        coming = asyncio.create_task(Tab.open(second, chat, old, user=ada))
-        await until(asked.is_set)
-        coming.cancel()
-        await asyncio.wait([coming])
-        await until(lambda: not second.remotes and not second.rpc._asked)  # the owner knows it
-        may_find.set()
-        await until(lambda: not first.rpc._working)
-        assert not old.closed  # nobody else has come
-        row = await ChatSession.objects.aget(pk=old.id)
-        assert row.connections == 1
-        chat.gate.set()  # type: ignore[attr-defined]
+    old = await Tab.busy(first, chat, user=ada)
+    monkeypatch.setattr(owner, "find_user", find_later)
+    coming = asyncio.create_task(old.back(second, user=ada))
+    await until(asked.is_set)
+    coming.cancel()
+    await asyncio.wait([coming])
+    await until(lambda: not second.remotes and not second.rpc._asked)  # the owner knows it
+    may_find.set()
+    await until(lambda: not first.rpc._working)
+    assert not old.closed  # nobody else has come
+    row = await ChatSession.objects.aget(pk=old.id)
+    assert row.connections == 1
+    gate.set()
 
 
 @pytest.mark.parametrize("phase", ["released", "on its way", "here already"])
 async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch, phase: str
+    second: Worker, old: Tab, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        relay = new.served
-        assert isinstance(relay, ConnectedSession)
-        move_here, gate = relay._move_here, chat.gate  # type: ignore[attr-defined]
+    new = await old.back(second)
+    relay = new.served
+    assert isinstance(relay, ConnectedSession)
+    move_here = relay._move_here
 
-        async def say_and_stop() -> None:
-            gate.clear()
-            await new.say("wait")
-            for _ in range(100 if phase == "on its way" else 1):
-                relay.stop()  # a client that says it again and again fills nothing
-            assert len(relay._frames) <= 2
+    async def say_and_stop() -> None:
+        gate.clear()
+        await new.say("wait")
+        for _ in range(100 if phase == "on its way" else 1):
+            relay.stop()  # a client that says it again and again fills nothing
+        assert len(relay._frames) <= 2
 
-        async def moving(*args: Any) -> Any:
-            assert move_here is not None
-            if phase == "on its way":
-                await say_and_stop()
-            live = await move_here(*args)
-            if phase == "here already":
-                await say_and_stop()
-            return live
-
-        async def released() -> None:
-            """Its owner has let it go, and the relay has not heard of it."""
+    async def moving(*args: Any) -> Any:
+        assert move_here is not None
+        if phase == "on its way":
             await say_and_stop()
-            await until(lambda: len(relay._frames) == 2)
-            await move()
+        live = await move_here(*args)
+        if phase == "here already":
+            await say_and_stop()
+        return live
 
-        move = relay._released
-        relay._move_here = moving
-        if phase == "released":
-            monkeypatch.setattr(relay, "_released", released)
-        gate.set()
-        assert await new.ends(1) == "done"
-        assert await new.ends(2) == "stopped"
-        assert isinstance(new.served, LiveSession)
+    async def released() -> None:
+        """Its owner has let it go, and the relay has not heard of it."""
+        await say_and_stop()
+        await until(lambda: len(relay._frames) == 2)
+        await move()
+
+    move = relay._released
+    relay._move_here = moving
+    if phase == "released":
+        monkeypatch.setattr(relay, "_released", released)
+    gate.set()
+    assert await new.ends(1) == "done"
+    assert await new.ends(2) == "stopped"
+    assert isinstance(new.served, LiveSession)
 
 
 class LateHello:
@@ -653,10 +679,10 @@ class LateHello:
     The session's owner, ``first``, is not reached by then; the client comes back there.
     """
 
-    def __init__(self, second: Worker, chat: Chat, back: Tab, layer: LossyLayer) -> None:
+    def __init__(self, second: Worker, tab: Tab, layer: DeafLayer) -> None:
         self._layer = layer
         layer.is_cut = True
-        self._task = asyncio.create_task(Tab.open(second, chat, back))
+        self._task = asyncio.create_task(tab.back(second))
 
     async def sent(self) -> None:
         before = self._layer.sent
@@ -671,195 +697,173 @@ class LateHello:
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 async def test_a_late_hello_of_a_broken_line_neither_locks_out_nor_replaces_the_client(
-    busy: bool, chat: Chat
+    first: Worker, second: Worker, layer: DeafLayer, chat: Chat, gate: asyncio.Event, busy: bool
 ) -> None:
     """It came with the same token as a newer one, whose client has not been heard since."""
-    layer = LossyLayer()
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        n = await old.say("wait" if busy else "one")
-        await until(lambda: old.texts == ["1"])
-        late = LateHello(second, chat, old, layer)
-        await late.sent()
-        new = await Tab.open(first, chat, old)
-        await late.taken()
-        assert new.closed is None, "a connection was replaced by an older one"
-        new.leave()
-        newest = await Tab.open(second, chat, new)
-        assert newest.welcome["session"] == old.welcome["session"]
-        chat.gate.set()  # type: ignore[attr-defined]
-        await newest.say("two")
-        await until(lambda: "2" in newest.texts)
-        assert newest.statuses.get(n, "done") == "done"
+    old = await Tab.open(first, chat)
+    n = await old.say("wait" if busy else "one")
+    await until(lambda: old.texts == ["1"])
+    late = LateHello(second, old, layer)
+    await late.sent()
+    new = await old.back(first)
+    await late.taken()
+    assert new.closed is None, "a connection was replaced by an older one"
+    new.leave()
+    newest = await new.back(second)
+    assert newest.welcome["session"] == old.welcome["session"]
+    gate.set()
+    await newest.say("two")
+    await until(lambda: "2" in newest.texts)
+    assert newest.statuses.get(n, "done") == "done"
 
 
 async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
+    first: Worker,
+    second: Worker,
+    layer: DeafLayer,
+    old: Tab,
+    gate: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second is looked at only when the first has been: by then the client is connected."""
-    layer = LossyLayer()
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        find, found = second.store.find, []
+    find, found = second.store.find, []
 
-        def find_and_tell(session_id: UUID) -> ChatSession | None:
-            found.append(find(session_id))
-            return found[-1]
+    def find_and_tell(session_id: UUID) -> ChatSession | None:
+        found.append(find(session_id))
+        return found[-1]
 
-        monkeypatch.setattr(second.store, "find", find_and_tell)
-        late = [LateHello(second, chat, old, layer) for _ in range(3)]
-        await late[0].sent()
-        # The others have come, too, and know how the session stands: they wait for the first.
-        await until(lambda: len(found) >= 3)
-        await until(lambda: len(second.registry._locks[old.id]._waiters or ()) == 2)
-        new = await Tab.open(first, chat, old)
-        for one in late:
-            await one.taken()
-        assert new.closed is None
-        chat.gate.set()  # type: ignore[attr-defined]
-        await new.say("two")
-        await until(lambda: new.texts == ["1", "waited", "2"])
+    monkeypatch.setattr(second.store, "find", find_and_tell)
+    late = [LateHello(second, old, layer) for _ in range(3)]
+    await late[0].sent()
+    # The others have come, too, and know how the session stands: they wait for the first.
+    await until(lambda: len(found) >= 3)
+    await until(lambda: len(second.registry._locks[old.id]._waiters or ()) == 2)
+    new = await old.back(first)
+    for one in late:
+        await one.taken()
+    assert new.closed is None
+    gate.set()
+    await new.say("two")
+    await until(lambda: new.texts == ["1", "waited", "2"])
 
 
-async def test_of_hellos_that_wait_for_each_other_the_last_has_the_session(chat: Chat) -> None:
+async def test_of_hellos_that_wait_for_each_other_the_last_has_the_session(
+    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+) -> None:
     """As of a client whose line breaks again and again while its session is slow to come."""
-    layer = LossyLayer()
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        layer.is_cut = True
-        coming = [asyncio.create_task(Tab.open(second, chat, old)) for _ in range(3)]
-        await until(lambda: layer.sent > 2)
-        layer.is_cut = False
-        tabs = [await one for one in coming]
-        assert [tab.closed for tab in tabs] == [4509, 4509, None]
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: tabs[-1].texts == ["1", "waited"])
+    layer.is_cut = True
+    coming = [asyncio.create_task(old.back(second)) for _ in range(3)]
+    await until(lambda: layer.sent > 2)
+    layer.is_cut = False
+    tabs = [await one for one in coming]
+    assert [tab.closed for tab in tabs] == [4509, 4509, None]
+    gate.set()
+    await until(lambda: tabs[-1].texts == ["1", "waited"])
 
 
 async def test_hellos_take_their_turns_in_the_order_in_which_they_came(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
+    second: Worker, layer: DeafLayer, old: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the database takes to tell each of them how the session stands."""
-    layer = LossyLayer()
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        layer.is_cut = True
-        coming = [asyncio.create_task(Tab.open(second, chat, old))]
-        await until(lambda: layer.sent > 2)
-        find, asked, may_answer = second.store.find, [0], threading.Event()
+    layer.is_cut = True
+    coming = [asyncio.create_task(old.back(second))]
+    await until(lambda: layer.sent > 2)
+    find, asked, may_answer = second.store.find, [0], threading.Event()
 
-        def answer_the_first_last(session_id: UUID) -> ChatSession | None:
-            asked[0] += 1
-            if asked[0] == 1:
-                may_answer.wait(10)
-            return find(session_id)
+    def answer_the_first_last(session_id: UUID) -> ChatSession | None:
+        asked[0] += 1
+        if asked[0] == 1:
+            may_answer.wait(10)
+        return find(session_id)
 
-        monkeypatch.setattr(second.store, "find", answer_the_first_last)
-        coming.append(asyncio.create_task(Tab.open(second, chat, old)))
-        await until(lambda: asked[0] == 1)
-        coming.append(asyncio.create_task(Tab.open(second, chat, old)))
-        await until(lambda: asked[0] > 1)
-        await second.threads.read(lambda: None)  # the answer is there
-        asyncio.get_running_loop().call_later(0.5, may_answer.set)
-        layer.is_cut = False
-        tabs = [await one for one in coming]
-        assert [tab.closed for tab in tabs] == [4509, 4509, None]
+    monkeypatch.setattr(second.store, "find", answer_the_first_last)
+    coming.append(asyncio.create_task(old.back(second)))
+    await until(lambda: asked[0] == 1)
+    coming.append(asyncio.create_task(old.back(second)))
+    await until(lambda: asked[0] > 1)
+    await second.threads.read(lambda: None)  # the answer is there
+    asyncio.get_running_loop().call_later(0.5, may_answer.set)
+    layer.is_cut = False
+    tabs = [await one for one in coming]
+    assert [tab.closed for tab in tabs] == [4509, 4509, None]
 
 
-async def test_ten_lost_welcomes_by_another_worker_lock_nobody_out(chat: Chat) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        for worker in [second, first] * 5:
-            lost = await Tab.open(worker, chat, old)
-            assert lost.welcome["resumed"] is True
-            lost.leave()
-        new = await Tab.open(second, chat, old)
-        assert new.welcome["resumed"] is True
-        await new.say("two")
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: new.texts == ["1", "waited", "2"])
-        stranger = await Tab.open(first, chat, old)
-        assert stranger.welcome["reason"] == "unknown", "the token from before is valid still"
-
-
-async def test_a_frame_of_an_older_connection_ends_no_token(chat: Chat) -> None:
-    """It is on its way when the client, which has left, comes back; that welcome is lost."""
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        held = await Tab.open(second, chat, old)
-        assert isinstance(held.served, ConnectedSession)
-        lost = await Tab.open(second, chat, held)
+async def test_ten_lost_welcomes_by_another_worker_lock_nobody_out(
+    first: Worker, second: Worker, old: Tab, gate: asyncio.Event
+) -> None:
+    for worker in [second, first] * 5:
+        lost = await old.back(worker)
         assert lost.welcome["resumed"] is True
-        assert held.attachment is not None
-        assert old.attachment is not None
-        for line in (old, held):
-            line.attachment.served.client.confirm_token(line.attachment)
-        await first.journal.settled()
         lost.leave()
-        new = await Tab.open(second, chat, held)
-        assert new.welcome["resumed"] is True
+    new = await old.back(second)
+    assert new.welcome["resumed"] is True
+    await new.say("two")
+    gate.set()
+    await until(lambda: new.texts == ["1", "waited", "2"])
+    stranger = await old.back(first)
+    assert stranger.welcome["reason"] == "unknown", "the token from before is valid still"
 
 
-class TappedLayer(LossyLayer):
-    """Keeps all that was sent."""
+async def test_a_frame_of_an_older_connection_ends_no_token(
+    first: Worker, second: Worker, old: Tab
+) -> None:
+    """It is on its way when the client, which has left, comes back; that welcome is lost."""
+    held = await old.back(second)
+    assert isinstance(held.served, ConnectedSession)
+    lost = await held.back(second)
+    assert lost.welcome["resumed"] is True
+    assert held.attachment is not None
+    assert old.attachment is not None
+    for line in (old, held):
+        line.attachment.served.client.confirm_token(line.attachment)
+    await first.journal.settled()
+    lost.leave()
+    new = await held.back(second)
+    assert new.welcome["resumed"] is True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[Any] = []
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        self.told.append(message)
-        await super().send(channel, message)
-
-
-async def test_no_token_crosses_the_channel_layer(chat: Chat) -> None:
+async def test_no_token_crosses_the_channel_layer(
+    first: Worker, second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+) -> None:
     """A layer that others can read, or that logs what goes through it, gives no session away."""
-    layer = TappedLayer()
-    async with two_workers(layer) as (first, second):
-        tabs = [await Tab.open(first, chat)]
-        await tabs[0].say("wait")
-        await until(lambda: tabs[0].texts == ["1"])
-        for worker in (second, first, second):
-            tabs.append(await Tab.open(worker, chat, tabs[-1]))
-            await tabs[-1].say("more")
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: isinstance(tabs[-1].served, LiveSession))
-        crossed = repr(layer.told)
-        assert "join" in crossed
-        for tab in tabs:
-            assert tab.welcome["token"] not in crossed
+    sent: list[Any] = []
+    send = layer.send
+
+    async def tapped(channel: str, message: dict[str, Any]) -> None:
+        sent.append(message)
+        await send(channel, message)
+
+    layer.send = tapped  # type: ignore[method-assign]
+    tabs = [old]
+    for worker in (second, first, second):
+        tabs.append(await tabs[-1].back(worker))
+        await tabs[-1].say("more")
+    gate.set()
+    await until(lambda: isinstance(tabs[-1].served, LiveSession))
+    crossed = repr(sent)
+    assert "join" in crossed
+    for tab in tabs:
+        assert tab.welcome["token"] not in crossed
 
 
-async def test_an_owner_that_does_not_know_the_command_is_waited_for(chat: Chat) -> None:
+async def test_an_owner_that_does_not_know_the_command_is_waited_for(
+    first: Worker, second: Worker, old: Tab, gate: asyncio.Event
+) -> None:
     """As one of another release, while a deployment is under way: its clients lose nothing."""
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
 
-        async def answer(command: bytes) -> bytes:
-            text = "ValidationError at the session's owner: see its log"
-            return encode(Failed("ChatSessionsError", text))
+    async def answer(command: bytes) -> bytes:
+        text = "ValidationError at the session's owner: see its log"
+        return encode(Failed("ChatSessionsError", text))
 
-        first.rpc._do = answer
-        coming = asyncio.create_task(Tab.open(second, chat, old))
-        await asyncio.sleep(0.1)
-        chat.gate.set()  # type: ignore[attr-defined]
-        await old.ends(1)
-        old.leave()
-        new = await coming
-        assert new.welcome["resumed"] is True
-        await until(lambda: new.texts == ["1", "waited"])
+    first.rpc._do = answer
+    coming = asyncio.create_task(old.back(second))
+    await asyncio.sleep(0.1)
+    gate.set()
+    await old.ends(1)
+    old.leave()
+    new = await coming
+    assert new.welcome["resumed"] is True
+    await until(lambda: new.texts == ["1", "waited"])
 
 
 async def _no_log(after: int, limit: int) -> list[Entry]:
@@ -867,161 +871,140 @@ async def _no_log(after: int, limit: int) -> list[Entry]:
 
 
 async def test_a_relayed_client_whose_news_cannot_be_passed_on_is_told_to_come_back(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
+    second: Worker, old: Tab, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would wait for ever, on a line that looks well."""
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        await until(lambda: new.texts == ["1"])
-        assert isinstance(new.served, ConnectedSession)
-        monkeypatch.setattr(new.served._follower, "read_log", _no_log)
-        await new.say("queued")
-        await until(lambda: new.closed == 4000)
-        again = await Tab.open(second, chat, new)
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: again.texts == ["1", "waited", "2"])
+    new = await old.back(second)
+    await until(lambda: new.texts == ["1"])
+    assert isinstance(new.served, ConnectedSession)
+    monkeypatch.setattr(new.served._follower, "read_log", _no_log)
+    await new.say("queued")
+    await until(lambda: new.closed == 4000)
+    again = await new.back(second)
+    gate.set()
+    await until(lambda: again.texts == ["1", "waited", "2"])
 
 
 async def test_a_client_whose_log_cannot_be_read_is_told_to_come_back(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
+    first: Worker, old: Tab, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_workers() as (first, _):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        monkeypatch.setattr(LiveSession, "read_log", staticmethod(_no_log))
-        new = await Tab.open(first, chat, old)
-        await until(lambda: new.closed == 4000)
-        chat.gate.set()  # type: ignore[attr-defined]
+    monkeypatch.setattr(LiveSession, "read_log", staticmethod(_no_log))
+    new = await old.back(first)
+    await until(lambda: new.closed == 4000)
+    gate.set()
 
 
-async def test_a_frame_that_only_another_release_knows_is_left_out(chat: Chat) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        assert isinstance(new.served, ConnectedSession)
-        hologram = HintPart(0, frames=[msgspec.Raw(b'{"type":"hologram"}')])
-        number = new.served._last_hint + 1
-        new.served.hear(Hint(new.served.number, number, [hologram]))
-        chat.gate.set()  # type: ignore[attr-defined]
-        assert await new.ends(1) == "done"
-        assert new.closed is None
+async def test_a_frame_that_only_another_release_knows_is_left_out(
+    second: Worker, old: Tab, gate: asyncio.Event
+) -> None:
+    new = await old.back(second)
+    assert isinstance(new.served, ConnectedSession)
+    hologram = HintPart(0, frames=[msgspec.Raw(b'{"type":"hologram"}')])
+    number = new.served._last_hint + 1
+    new.served.hear(Hint(new.served.number, number, [hologram]))
+    gate.set()
+    assert await new.ends(1) == "done"
+    assert new.closed is None
 
 
-async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:
-    layer = LossyLayer()
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        await until(lambda: new.texts == ["1"])  # what it reads by itself on its way in
-        layer.is_cut = True
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: new.texts == ["1", "waited"])
-        layer.is_cut = False
-        assert await new.ends(1) == "done"
+async def test_entries_come_though_the_layer_is_dead(
+    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+) -> None:
+    new = await old.back(second)
+    await until(lambda: new.texts == ["1"])  # what it reads by itself on its way in
+    layer.is_cut = True
+    gate.set()
+    await until(lambda: new.texts == ["1", "waited"])
+    layer.is_cut = False
+    assert await new.ends(1) == "done"
 
 
-async def test_a_relayed_client_that_leaves_is_away(chat: Chat) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        new.leave()
+async def test_a_relayed_client_that_leaves_is_away(
+    first: Worker, second: Worker, old: Tab, gate: asyncio.Event
+) -> None:
+    new = await old.back(second)
+    new.leave()
 
-        async def is_away() -> bool:
-            row = await ChatSession.objects.aget(pk=new.id)
-            return row.status == ChatSession.Status.AWAY
+    async def is_away() -> bool:
+        row = await ChatSession.objects.aget(pk=new.id)
+        return row.status == ChatSession.Status.AWAY
 
-        await eventually(is_away)
-        chat.gate.set()  # type: ignore[attr-defined]
-        await until(lambda: not first.live)
+    await eventually(is_away)
+    gate.set()
+    await until(lambda: not first.live)
 
 
 async def test_a_worker_that_was_held_up_drops_no_client_of_another(
-    chat: Chat, settings: Any
+    chat: Chat, gate: asyncio.Event, settings: Any
 ) -> None:
     """What the other worker had said meanwhile was not read yet."""
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_HEARTBEAT": 0.2}
     async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
+        old = await Tab.busy(first, chat)
+        new = await old.back(second)
         [subscriber] = first.server._subscribers.values()
         subscriber.heard_at -= 60
         hold_up(1)
         await asyncio.sleep(0.1)
         assert not subscriber.over
-        chat.gate.set()  # type: ignore[attr-defined]
+        gate.set()
         await until(lambda: new.texts == ["1", "waited"])
         assert await new.ends(1) == "done"
 
 
 async def test_a_relayed_client_that_leaves_while_its_session_is_released_is_away(
-    chat: Chat,
+    first: Worker, second: Worker, chat: Chat, gate: asyncio.Event
 ) -> None:
     """It counted for its user until the next sweep, and nobody was told that it had left."""
     codes: list[int] = []
 
     @chat.on_event("work")
     async def work() -> None:
-        await chat.gate.wait()  # type: ignore[attr-defined]
+        await gate.wait()
 
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        n = await old.send("work", None)
-        live = first.live[old.id]
-        await until(lambda: live.turns.running)
-        new = await Tab.open(second, chat, old)
-        await first.journal.settled()
+    old = await Tab.open(first, chat)
+    n = await old.send("work", None)
+    live = first.live[old.id]
+    await until(lambda: live.turns.running)
+    new = await old.back(second)
+    await first.journal.settled()
 
-        def left(code: int, **_: Any) -> None:
-            codes.append(code)
+    def left(code: int, **_: Any) -> None:
+        codes.append(code)
 
-        with connected(session_disconnected, left, chat):
-            with locked():
-                chat.gate.set()  # type: ignore[attr-defined]
-                # Its release is being stored.
-                await until(lambda: n in live.turns.handled and not live.log.is_noted)
-                new.leave()
-                await until(lambda: live.subscribers.connection is None)
-            await until(lambda: not first.live)
-            row = await ChatSession.objects.aget(pk=old.id)
-            assert (row.status, row.worker_id) == (ChatSession.Status.AWAY, None)
-            await until(lambda: codes)
-        assert codes == [1006]
+    with connected(session_disconnected, left, chat):
+        with locked():
+            gate.set()
+            # Its release is being stored.
+            await until(lambda: n in live.turns.handled and not live.log.is_noted)
+            new.leave()
+            await until(lambda: live.subscribers.connection is None)
+        await until(lambda: not first.live)
+        row = await ChatSession.objects.aget(pk=old.id)
+        assert (row.status, row.worker_id) == (ChatSession.Status.AWAY, None)
+        await until(lambda: codes)
+    assert codes == [1006]
 
 
-async def test_who_cannot_be_relayed_asks_a_busy_owner_now_and_then(chat: Chat) -> None:
+async def test_who_cannot_be_relayed_asks_a_busy_owner_now_and_then(
+    second: Worker, layer: DeafLayer, old: Tab, chat: Chat, gate: asyncio.Event
+) -> None:
     """A ``SessionConsumer``'s client asked hundreds of times a second, until the turn was over."""
-    layer = LossyLayer()
-    async with two_workers(layer) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        before, began = layer.sent, time.monotonic()
-        coming = asyncio.create_task(Client.open(second, chat, old.id, old.welcome["token"]))
-        await asyncio.sleep(1)
-        passed = time.monotonic() - began
-        # It is asked and answers; on a busy machine a question is repeated.
-        assert layer.sent - before <= 5 * (passed / BUSY + 1)
-        chat.gate.set()  # type: ignore[attr-defined]
-        assert (await coming).resumed
+    before, began = layer.sent, time.monotonic()
+    coming = asyncio.create_task(Client.open(second, chat, old.id, old.welcome["token"]))
+    await asyncio.sleep(1)
+    passed = time.monotonic() - began
+    # It is asked and answers; on a busy machine a question is repeated.
+    assert layer.sent - before <= 5 * (passed / BUSY + 1)
+    gate.set()
+    assert (await coming).resumed
 
 
-async def come_back(worker: Worker, chat: Chat, tab: Tab) -> Tab:
+async def come_back(worker: Worker, tab: Tab) -> Tab:
     """As often as it takes: a worker that has waited for an owner for too long says so."""
     while True:
         try:
-            return await Tab.open(worker, chat, tab)
+            return await tab.back(worker)
         except SessionUnavailable:
             await asyncio.sleep(0.1)
 
@@ -1042,7 +1025,7 @@ async def test_a_crowd_at_a_silent_owner_asks_it_once_and_gets_in_when_it_is_dea
         layer.is_cut = True
         first.rows.beat = lambda: False  # type: ignore[method-assign]  # as if it hung
         sent = layer.sent
-        coming = [asyncio.create_task(come_back(second, chat, tab)) for tab in tabs]
+        coming = [asyncio.create_task(come_back(second, tab)) for tab in tabs]
         await asyncio.sleep(2.5)
         assert layer.sent - sent < 1000  # 50 that ask for a second, then one for all
         back = await asyncio.gather(*coming)

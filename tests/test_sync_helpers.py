@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
@@ -32,10 +31,10 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.handlers.bridge import in_loop, submit, wait_for
-from chatsessions.protocol import frames
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until
+from .support.storage import session_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,6 +45,21 @@ async def run(worker: Worker, chat: Chat, handler: Callable[[], Any]) -> Client:
     client = await Client.open(worker, chat)
     assert await client.run("run") == "done", client.events
     return client
+
+
+async def begin(worker: Worker, chat: Chat, handler: Callable[[], Any]) -> tuple[Client, int]:
+    """A client for which ``handler`` runs and has done something, and the number of the turn."""
+    chat.on_event("run")(handler)
+    client = await Client.open(worker, chat)
+    n = client.send("run")
+    await until(lambda: client.events)
+    return client, n
+
+
+def answer(client: Client) -> None:
+    """The client answers the last question."""
+    call = [data for name, data in client.events if name == "ask"][-1]["call"]
+    client.answer(call, {"content": "Ada"})
 
 
 # Messages in a handler written as def
@@ -136,8 +150,6 @@ async def test_a_view_a_task_or_the_shell(worker: Worker, chat: Chat) -> None:
 
 
 def test_a_shell_without_a_server(chat: Chat) -> None:
-    from .support.storage import session_row
-
     row = session_row(chat=chat.name)
     with session_context(row.pk):
         Message("nobody is here").send()
@@ -250,13 +262,8 @@ async def test_a_sync_handler_asks(worker: Worker, chat: Chat) -> None:
         answers.append(run_sync(cl.AskUserMessage("Your name?").send()))
         answers.append(run_sync(cl.AskUserMessage("Sure?", timeout=0.01).send()))
 
-    chat.on_event("run")(handler)
-    client = await Client.open(worker, chat)
-    n = client.send("run")
-    await until(lambda: client.events)
-    call = client.events[0][1]["call"]
-    data = {"content": "Ada"}
-    client.live.inbound.answer(frames.Answer(n + 1, call, msgspec.Raw(b'{"content":"Ada"}')), data)
+    client, n = await begin(worker, chat, handler)
+    answer(client)
     assert await client.outcome(n) == "done"
     assert [answer and answer["output"] for answer in answers] == ["Ada", None]
 
@@ -276,13 +283,6 @@ async def later(make: Callable[[], Any]) -> Any:
     return await make()
 
 
-def answer(client: Client, n: int) -> None:
-    """The client answers the last question."""
-    call = [data for name, data in client.events if name == "ask"][-1]["call"]
-    raw = msgspec.Raw(b'{"content":"Ada"}')
-    client.live.inbound.answer(frames.Answer(n, call, raw), {"content": "Ada"})
-
-
 async def test_a_question_is_asked_by_calling_call(worker: Worker, chat: Chat) -> None:
     """As a message is sent by calling ``send``; what is returned can be awaited as well."""
     seen: list[Any] = []
@@ -296,14 +296,11 @@ async def test_a_question_is_asked_by_calling_call(worker: Worker, chat: Chat) -
         with pytest.raises(TypeError, match="a dict, not list"):
             context.emitter.call("own", [])  # type: ignore[arg-type]
 
-    chat.on_event("run")(handler)
-    client = await Client.open(worker, chat)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is a coroutine that was never awaited
-        n = client.send("run")
-        await until(lambda: client.events)
+        client, n = await begin(worker, chat, handler)
         assert seen == []
-        answer(client, n + 1)
+        answer(client)
         assert await client.outcome(n) == "done"
         gc.collect()
     assert seen == ["answered", {"content": "Ada"}]
@@ -320,20 +317,15 @@ async def test_what_overtakes_a_sync_handler_that_waits(
         Message("choose", actions=[cl.Action("go")]).send()
         seen.append(WAYS[way]())
 
-    def go() -> None:
-        seen.append("gone")
-
-    chat.on_event("run")(handler)
     chat.on_event("late")(lambda: seen.append("late"))
-    chat.on_action("go")(go)
-    client = await Client.open(worker, chat)
-    n = client.send("run")
+    chat.on_action("go")(lambda: seen.append("gone"))
+    client, n = await begin(worker, chat, handler)
     await until(lambda: len(client.events) == 2)
     late = client.send("late")
     action = client.events[0][1]["actions"][0]
     client.send("action", {"id": action["id"], "name": "go"})
     await until(lambda: seen == ["gone"])
-    answer(client, n + 3)
+    answer(client)
     assert await client.outcome(n) == "done"
     assert await client.outcome(late) == "done"
     assert (seen[0], seen[2:]) == ("gone", ["late"])
@@ -354,16 +346,13 @@ async def test_a_thread_beside_the_handler_that_asks_lets_nothing_overtake(
             seen.append("worked")
             asking.result()
 
-    chat.on_event("run")(handler)
     chat.on_settings_update(lambda: seen.append("settings"))
-    client = await Client.open(worker, chat)
-    n = client.send("run")
-    await until(lambda: client.events)
+    client, _ = await begin(worker, chat, handler)
     settings = client.send("settings", {})
     await until(lambda: client.live.inbound.stored >= settings)
     go_on.set()
     await until(lambda: seen)
-    answer(client, n + 2)
+    answer(client)
     assert await client.outcome(settings) == "done"
     assert seen == ["worked", "settings"]
 
@@ -379,10 +368,7 @@ async def test_stopping_a_sync_handler_that_asks(worker: Worker, chat: Chat, way
         except (TurnStopped, asyncio.CancelledError) as error:
             seen.append(type(error).__name__)
 
-    chat.on_event("run")(handler)
-    client = await Client.open(worker, chat)
-    n = client.send("run")
-    await until(lambda: client.events)
+    client, n = await begin(worker, chat, handler)
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     await until(lambda: seen)
@@ -401,7 +387,7 @@ async def test_a_question_of_a_view(worker: Worker, chat: Chat) -> None:
 
     asked = asyncio.create_task(asyncio.to_thread(view))
     await until(lambda: client.events)
-    answer(client, 1)
+    answer(client)
     assert await asked == {"content": "Ada"}
 
 
