@@ -7,6 +7,7 @@ import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -158,27 +159,23 @@ class ConnectedSession(RemoteSession):
     async def _send_frames(self) -> None:
         try:
             while self._forwards:
-                batch = [self._frames[i] for i in range(min(len(self._frames), MAX_BATCH))]
+                batch = list(islice(self._frames, MAX_BATCH))
                 answer = await self._ask(Forward(remote=self.number, frames=batch))
                 if not isinstance(answer, Taken):
                     await self._left_by_owner()
                     return
                 for _ in batch:
                     self._frames.popleft()
-                self._taken(answer)
+                for refused in answer.errors:
+                    self._follower.tell(refused)
+                if answer.code is not None:
+                    self.close(frames.CloseCode(answer.code))
                 if not self._frames:
                     return
         except (NoAnswer, ChatSessionsError) as error:
             self._give_up(f"its owner takes nothing: {error}")
         finally:
             self._forwarder = None
-
-    def _taken(self, taken: Taken) -> None:
-        """Pass on the owner's answer about the client's frames to the connection."""
-        for error in taken.errors:
-            self._follower.tell(error)
-        if taken.code is not None:
-            self.close(frames.CloseCode(taken.code))
 
     # Its session moves
 
@@ -204,20 +201,16 @@ class ConnectedSession(RemoteSession):
             self._is_moving = False
             self._give_up("somebody else has it")
             return
-        has_moved = False
         try:
             await self._give_frames(live, subscriber)
             await stored.wait()
             await self._give_frames(live, subscriber)
-            has_moved = True
-            self._leave()
-            subscriber.moved(live)
-        except Exception:
+        except BaseException:  # the client left meanwhile
+            live.client.disconnect(subscriber, 1006)
             self._is_moving = False  # else _give_up() would do nothing
             raise
-        finally:
-            if not has_moved:  # the client left meanwhile
-                live.client.disconnect(subscriber, 1006)
+        self._leave()
+        subscriber.moved(live)
 
     async def _give_frames(self, live: LiveSession, subscriber: LocalSubscriber) -> None:
         """Give the session the frames that its last owner has not taken, in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -48,7 +48,6 @@ class OwnedElsewhere(OwnerUnreachable):
 
     def __init__(self, session_id: UUID, owner: Owner) -> None:
         super().__init__(session_id, owner.name)
-        self.held_id = session_id
         self.channel = owner.channel
 
 
@@ -64,8 +63,9 @@ class WorkerDirectory:
         self._worker_id = worker_id
         #: By the channel of a silent owner: a task that ends when the owner gives a sign or dies.
         self._silences: dict[str, asyncio.Task[None]] = {}
-        #: By session: the owner that answered last, to ask it again without reading the row.
-        self._last_owners: dict[UUID, OwnedElsewhere] = {}
+        #: By session: the owner that answered last, to ask it again without reading the row. It may
+        #: have released the session since.
+        self.last_owners: dict[UUID, OwnedElsewhere] = {}
         #: By the channel of an owner: limits how many of its sessions are asked for at a time.
         self._asking: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -93,20 +93,12 @@ class WorkerDirectory:
                 else OwnerUnreachable(row.pk, owner.name, is_here=owner.is_here)
             )
 
-    def last_owner(self, session_id: UUID) -> OwnedElsewhere | None:
-        """Return the owner that answered last for a session. It may have released it since."""
-        return self._last_owners.get(session_id)
-
-    def remember_owner(self, owned: OwnedElsewhere) -> None:
-        """Remember that the owner of ``owned`` has answered: it is asked first next time."""
-        if len(self._last_owners) >= MAX_OWNERS:
-            self._last_owners.clear()
+    def remember_owner(self, session_id: UUID, owned: OwnedElsewhere) -> None:
+        """Remember that the owner of a session has answered: it is asked first next time."""
+        if len(self.last_owners) >= MAX_OWNERS:
+            self.last_owners.clear()
         # A traceback would keep all that was loaded before it was raised.
-        self._last_owners[owned.held_id] = owned.with_traceback(None)
-
-    def forget_owner(self, session_id: UUID) -> None:
-        """Forget who answered last for a session: its row is read next time."""
-        self._last_owners.pop(session_id, None)
+        self.last_owners[session_id] = owned.with_traceback(None)
 
     def deadline(self) -> float:
         """Return the loop's time at which to give up on an owner that is silent but alive."""
@@ -115,15 +107,48 @@ class WorkerDirectory:
 
     # Asking
 
-    async def ask(self, channel: str, command: Command, *, number: str | None = None) -> Answer:
+    async def ask(
+        self,
+        channel: str,
+        command: Command,
+        *,
+        patience: float | None = None,
+        number: str | None = None,
+    ) -> Answer:
         """
         Send a command to an owner, and return its answer.
 
-        Raises ``NoAnswer`` after ``LOOK_AGAIN`` seconds without a sign, and what the owner raised.
-        Commands with the same ``number`` are done once.
+        Raises ``NoAnswer`` after ``patience`` seconds (default ``LOOK_AGAIN``) without a sign, and
+        what the owner raised. Commands with the same ``number`` are done once.
         """
-        raw = await self.rpc.ask(channel, encode(command), patience=LOOK_AGAIN, number=number)
+        patience = LOOK_AGAIN if patience is None else patience
+        raw = await self.rpc.ask(channel, encode(command), patience=patience, number=number)
         return decode_answer(raw)
+
+    async def ask_until(
+        self,
+        channel: str,
+        command: Command,
+        *,
+        deadline: float,
+        is_gone: Callable[[], Awaitable[bool]],
+    ) -> Answer | None:
+        """
+        Send a command until an owner answers it; the owner does it once.
+
+        Returns None if the owner gives no sign and ``is_gone``; it may have done the command or
+        not. Raises ``NoAnswer`` if it gives none after ``deadline``, a time of the loop's, and what
+        the owner raised.
+        """
+        number = uuid4().hex
+        while True:
+            try:
+                return await self.ask(channel, command, number=number)
+            except NoAnswer:
+                if await is_gone():
+                    return None
+                if self.rpc.loop.time() > deadline:
+                    raise
 
     async def ask_in_turn(self, owner: Owner, command: Command) -> Answer | None:
         """
@@ -139,18 +164,15 @@ class WorkerDirectory:
                 try:
                     return await self.ask(owner.channel, command)
                 except NoAnswer:
-                    self._wait_for(owner)
+                    if owner.channel not in self._silences:
+                        silence = self.rpc.start_task(self._silence(owner), "chatsessions-silence")
+                        self._silences[owner.channel] = silence
                     raise
         await asyncio.wait([silence], timeout=settings.WORKER_STALE)
         return None
 
-    def _wait_for(self, owner: Owner) -> None:
-        """Make other callers wait until ``owner`` gives a sign or is dead."""
-        if owner.channel not in self._silences:
-            silence = self.rpc.start_task(self._silence(owner), "chatsessions-silence")
-            self._silences[owner.channel] = silence
-
     async def _silence(self, owner: Owner) -> None:
+        """Wait until ``owner`` gives a sign or is dead."""
         logger.warning("Worker %s gives no sign; its sessions are waited for", owner.name)
         try:
             while await self.threads.read(self.rows.lives, owner.id):
@@ -173,14 +195,15 @@ class WorkerDirectory:
 
         Raises ``OwnerUnreachable`` if the worker is alive and gives no sign.
         """
-        number, deadline = uuid4().hex, self.deadline()
-        while True:
-            try:
-                answer = await self.ask(worker.channel, command, number=number)
-            except NoAnswer as error:
-                if not await self.threads.read(self.rows.lives, worker.pk):
-                    return 0  # it died, and its sessions have no connection
-                if self.rpc.loop.time() > deadline:
-                    raise OwnerUnreachable(None, str(worker), silent=True) from error
-            else:
-                return int(answer.value) if isinstance(answer, Done) else 0
+
+        async def is_dead() -> bool:
+            return not await self.threads.read(self.rows.lives, worker.pk)
+
+        try:
+            answer = await self.ask_until(
+                worker.channel, command, deadline=self.deadline(), is_gone=is_dead
+            )
+        except NoAnswer as error:
+            raise OwnerUnreachable(None, str(worker), silent=True) from error
+        # The sessions of a worker that has died have no connection.
+        return int(answer.value) if isinstance(answer, Done) else 0

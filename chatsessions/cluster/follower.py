@@ -222,7 +222,8 @@ class OpenStreams:
             if len(ahead) < MAX_AHEAD:
                 ahead.append(frame)
             return []
-        self._add(before, frame)
+        text = before.content + frame.text
+        self.so_far[frame.message] = frames.Stream(frame.message, frame.index + 1, text)
         return [frame]
 
     def restate(self, streams: Sequence[frames.Stream]) -> list[frames.Token | frames.Stream]:
@@ -249,10 +250,6 @@ class OpenStreams:
         for token in self._ahead.pop(stream.message, ()):
             told += self.told(token, head=self._since[stream.message])
         return told
-
-    def _add(self, before: frames.Stream, token: frames.Token) -> None:
-        text = before.content + token.text
-        self.so_far[token.message] = frames.Stream(token.message, token.index + 1, text)
 
     def stored(self, entry: Entry) -> None:
         """Take an entry of the log."""

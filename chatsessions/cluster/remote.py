@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,8 +38,6 @@ from .commands import (
     How,
     NotHere,
     NotResumed,
-    decode_answer,
-    encode,
 )
 from .connect_request import ConnectRequest
 from .directory import LOOK_AGAIN, SOON, Owner, WorkerDirectory
@@ -123,8 +120,7 @@ class RemoteSession(ABC):
         self._holders = 0
         self._token = ""
         # News
-        self._news: deque[News] = deque()
-        self._has_news = asyncio.Event()
+        self._news: asyncio.Queue[News] = asyncio.Queue()
         self._last_hint = 0
         self._heard_at = self._asked_at = self.loop.time()
         self._asking: asyncio.Task[None] | None = None
@@ -235,24 +231,18 @@ class RemoteSession(ABC):
 
     # Commands to the owner
 
-    async def _ask(
-        self, command: Command, *, patience: float | None = None, number: str | None = None
-    ) -> Any:
+    async def _ask(self, command: Command) -> Answer:
         """
         Send a command to the owner, and return its answer.
 
-        Raises ``NoAnswer`` after ``patience`` seconds (default ``WORKER_STALE``) without a sign,
-        and what the owner raised. Commands with the same ``number`` are done once.
+        Raises ``NoAnswer`` after ``WORKER_STALE`` seconds without a sign, and what the owner
+        raised.
         """
-        raw = await self._directory.rpc.ask(
-            self._owner.channel,
-            encode(command),
-            patience=settings.WORKER_STALE if patience is None else patience,
-            number=number,
+        return await self._directory.ask(
+            self._owner.channel, command, patience=settings.WORKER_STALE
         )
-        return decode_answer(raw)
 
-    async def _ask_quietly(self, command: Command) -> Any:
+    async def _ask_quietly(self, command: Command) -> Answer | None:
         """Send a command to the owner, and return its answer; None if it fails, which is logged."""
         try:
             return await self._ask(command)
@@ -268,16 +258,12 @@ class RemoteSession(ABC):
             return
         if hint.number > self._last_hint + 1:
             self._follower.streams.tear()
-            self._add_news(None)
+            self._news.put_nowait(None)
             self._misses_hint.set()
         self._last_hint = hint.number
         self._heard_at = self.loop.time()
         for part in hint.parts:
-            self._add_news(part)
-
-    def _add_news(self, news: News) -> None:
-        self._news.append(news)
-        self._has_news.set()
+            self._news.put_nowait(part)
 
     def go(self) -> None:
         """Begin to send news to the subscribers, and to read the session's row."""
@@ -289,11 +275,7 @@ class RemoteSession(ABC):
     async def _tell_news(self) -> None:
         try:
             while not self.closed:
-                self._has_news.clear()
-                while self._news and not self.closed:
-                    await self._take(self._news.popleft())
-                if not self.closed:
-                    await self._has_news.wait()
+                await self._take(await self._news.get())
         except Exception:
             logger.exception("What the owner of a session tells cannot be passed on")
             self._give_up("what its owner tells cannot be passed on")
@@ -329,7 +311,7 @@ class RemoteSession(ABC):
             await asyncio.sleep(SOONEST)
             self._misses_hint.clear()
             try:
-                self._add_news(await self._look())
+                self._news.put_nowait(await self._look())
             except Exception as error:
                 logger.warning("Session %s: its row cannot be read: %s", self.id, error)
             if self._has_to_ask and (self._asking is None or self._asking.done()):
@@ -355,14 +337,14 @@ class RemoteSession(ABC):
             self._give_up(f"its owner is gone: {error}")
             return
         if isinstance(answer, Attached):
-            self._add_news(answer.standing)
+            self._news.put_nowait(answer.standing)
         else:
             await self._left_by_owner()
 
     async def _left_by_owner(self) -> None:
         """Find out from the row why the owner no longer knows this object."""
         try:
-            self._add_news(await self._look(is_left=True))
+            self._news.put_nowait(await self._look(is_left=True))
         except Exception as error:
             self._give_up(f"its owner has let this client go, and its row cannot be read: {error}")
 
@@ -463,7 +445,7 @@ class RemoteSession(ABC):
                 task.cancel()
         return self._follower.stop()
 
-    def _start(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, step: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._directory.rpc.start_task(step)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

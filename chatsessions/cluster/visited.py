@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
+from contextlib import suppress
 
 from msgspec import Raw
 
@@ -12,7 +12,7 @@ from chatsessions.protocol import frames
 from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.subscribers import Standing, Subscriber
 
-from .commands import Alive, Post, Reply
+from .commands import Alive, Answer, Post, Reply
 from .directory import LOOK_AGAIN
 from .remote import RemoteSession
 from .rpc import NoAnswer
@@ -74,12 +74,21 @@ class VisitedSession(RemoteSession):
 
     async def _have_taken(self, command: Post | Reply) -> Posted:
         """
-        Send the owner what was posted, and return its turn.
+        Send the owner what was posted, and return its turn. Raises what the owner raises.
 
-        Raises ``OwnerUnreachable`` if the owner is gone; it may have taken the post or not.
+        Raises ``OwnerUnreachable`` if the owner is gone or no longer knows this object; it may have
+        taken the post or not.
         """
-        posted = await self._ask_once(command)
-        if posted is None:
+        posted: Answer | None = None
+        if not self.closed:
+            with suppress(NoAnswer):
+                posted = await self._directory.ask_until(
+                    self._owner.channel,
+                    command,
+                    deadline=self.loop.time() + settings.WORKER_STALE,
+                    is_gone=self._owner_is_gone,
+                )
+        if not isinstance(posted, Posted):
             self._give_up("its owner takes nothing")
             raise self.failure or self._unreachable()
         if posted.outcome is not None:  # all its results are stored
@@ -88,33 +97,14 @@ class VisitedSession(RemoteSession):
             posted.outcome = self._follower.turns.ended.get(posted.turn)
         return posted
 
-    async def _ask_once(self, command: Post | Reply) -> Posted | None:
-        """
-        Send the command until it is answered; the owner does it once. Raises what the owner raises.
-
-        Returns None if the owner is gone or no longer knows this object; it may have done the
-        command or not.
-        """
-        number = uuid4().hex
-        deadline = self.loop.time() + settings.WORKER_STALE
-        while not self.closed:
-            try:
-                answer = await self._ask(command, patience=LOOK_AGAIN, number=number)
-            except NoAnswer:
-                if self.loop.time() > deadline or await self._owner_is_gone():
-                    return None
-            else:
-                return answer if isinstance(answer, Posted) else None
-        return None
-
     async def _owner_is_gone(self) -> bool:
-        """Return True if the owner died or no longer owns the session."""
+        """Return True if the owner died or no longer owns the session, or this object is closed."""
         look = await self._look()
         peek = look.peek
         is_owned = (
             peek is not None and peek.worker_id is not None and peek.generation == self.generation
         )
-        return look.is_dead or not is_owned
+        return look.is_dead or not is_owned or self.closed
 
     def visited(self) -> None:
         """Tell the owner that the session's client is still there."""

@@ -179,7 +179,7 @@ async def _reach(
     deadline = directory.deadline()
     has_asked = False
     while True:
-        owned = None if to_end else directory.last_owner(command.session)
+        owned = None if to_end else directory.last_owners.get(command.session)
         if owned is None or command.session in worker.live:
             try:
                 live = await acquired(worker, command.session, to_end=to_end)
@@ -200,7 +200,7 @@ async def _reach(
         try:
             answer = await directory.ask(owned.channel, command, number=number)
             if isinstance(answer, Done):
-                directory.remember_owner(owned)
+                directory.remember_owner(command.session, owned)
                 return answer.value
             number = uuid4().hex  # it has done nothing, and gives this number the same answer again
             await asyncio.sleep(SOON)
@@ -210,7 +210,7 @@ async def _reach(
             if isinstance(command, Call):
                 raise  # the client may have seen the question
             number = uuid4().hex
-        directory.forget_owner(command.session)
+        directory.last_owners.pop(command.session, None)
         if worker.loop.time() > deadline:
             raise OwnerUnreachable(command.session, owned.owner, silent=True) from owned
 

@@ -154,7 +154,8 @@ class Limits:
         wait = 0.0 if shared is None else shared.wait(now)
         # If the address is refused, the session gets no bucket: else a client that makes up session
         # ids would push out the buckets of others.
-        wait = wait or self._of_session(kind, session, ip, rate=rate, burst=burst).take(now)
+        if not wait:
+            wait = self.bucket((kind, address_of(ip), session), rate=rate, burst=burst).take(now)
         if wait:
             _refuse("rate_limited", gettext("There are too many requests for this session."), wait)
         if shared is not None:
@@ -177,7 +178,7 @@ class Limits:
         """Return the pace at which the log of ``session`` is read for a client at ``ip``."""
         rate, burst = settings.REPLAY_BYTES_PER_SECOND, settings.REPLAY_BURST_BYTES
         shared = self._of_address("replay", ip, rate, burst)
-        mine = self._of_session("replay", session, ip, rate=rate, burst=burst)
+        mine = self.bucket(("replay", address_of(ip), session), rate=rate, burst=burst)
         return Replay(self._clock, [mine] if shared is None else [shared, mine])
 
     # Streams
@@ -205,12 +206,6 @@ class Limits:
                         del self._streams[key]
 
         return close
-
-    def _of_session(
-        self, kind: str, session: UUID, ip: str | None, *, rate: float, burst: int
-    ) -> RateLimit:
-        """Return the bucket of a session at an address."""
-        return self.bucket((kind, address_of(ip), session), rate=rate, burst=burst)
 
     def _of_address(self, kind: str, ip: str | None, rate: float, burst: int) -> RateLimit | None:
         """Return the bucket of all sessions of an address; None if the address is not known."""
