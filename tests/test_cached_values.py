@@ -13,7 +13,7 @@ from django.urls import reverse
 from chatsessions import Chat, session_context, user_session
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import Store, cache_key
-from chatsessions.workers.calls import RemoteBlock
+from chatsessions.workers.blocks import RemoteBlock
 
 from .support.database import every_statement
 from .support.sessions import Client, running_worker, until

@@ -22,7 +22,7 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.models import SessionEvent
-from chatsessions.workers.calls import RemoteBlock
+from chatsessions.workers.blocks import RemoteBlock
 from chatsessions.workers.worker import Worker, get_worker
 
 from .support.database import failing

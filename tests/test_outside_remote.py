@@ -49,7 +49,7 @@ from chatsessions.models import Worker as WorkerRow
 from chatsessions.protocol.frames import CloseCode, Token
 from chatsessions.storage.store import Loaded
 from chatsessions.workers import calls
-from chatsessions.workers.calls import RemoteBlock
+from chatsessions.workers.blocks import RemoteBlock
 from chatsessions.workers.outside import EMITS_AT_A_TIME
 from chatsessions.workers.worker import Worker
 

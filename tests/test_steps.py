@@ -24,7 +24,7 @@ from chatsessions import (
 from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import Stream, Token
-from chatsessions.workers.calls import RemoteBlock
+from chatsessions.workers.blocks import RemoteBlock
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until

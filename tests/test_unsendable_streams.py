@@ -16,7 +16,7 @@ from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator
-from chatsessions.workers.calls import RemoteBlock
+from chatsessions.workers.blocks import RemoteBlock
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client

@@ -1,7 +1,7 @@
 """
-Take frames and changes from other workers, at the session's owner, each of them once.
+What the owner of a session does for others: for clients at other workers, and for outside code.
 
-The frames come from clients at other workers, the changes from code outside of the session.
+A change comes again if its answer was lost, and is made once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .commands import (
     Append,
     Apply,
     Assign,
+    Call,
     CloseStream,
     Declare,
     Drop,
@@ -58,7 +59,18 @@ async def take_frame(
     return None
 
 
-# Changes from outside
+# Commands from outside
+
+
+async def carry_out(live: LiveSession, command: Apply | Call | End) -> Any:
+    """Do a command in a session that this worker holds; return its result."""
+    match command:
+        case Apply():
+            return await apply(live, command)
+        case Call(kind=kind, data=data, timeout=timeout):
+            return await live.sink.call(kind, data, timeout=timeout, turn=None)
+        case End():
+            return await _end(live, command)
 
 
 async def apply(live: LiveSession, change: Apply) -> None:
@@ -70,12 +82,25 @@ async def apply(live: LiveSession, change: Apply) -> None:
     """
     writer = live.writers.heard(change.writer, change.worker)
     try:
-        await _apply(live, change, writer)
+        if not change.steps:
+            return
+        if change.number not in live.applied:
+            live.log.check(None)
+            live.values.raise_error()
+            live.user_session.put_encoded(
+                {step.key: step.value for step in change.steps if isinstance(step, Put)},
+                drops=[step.key for step in change.steps if isinstance(step, Drop)],
+            )
+            for step in change.steps:
+                await _do(live, step, writer)
+            live.applied = [*live.applied, change.number][-REMEMBERED:]
+            live.log.set(applied=live.applied)
+        await live.sink.flush()
     finally:
         live.writers.settle(change.writer)
 
 
-async def do_end(live: LiveSession, command: End) -> bool:
+async def _end(live: LiveSession, command: End) -> bool:
     """
     End a session, and wait until that is stored.
 
@@ -90,23 +115,6 @@ async def do_end(live: LiveSession, command: End) -> bool:
     if live.failure is not None:
         raise live.failure
     return True
-
-
-async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:
-    if not change.steps:
-        return
-    if change.number not in live.applied:
-        live.log.check(None)
-        live.values.raise_error()
-        live.user_session.put_encoded(
-            {step.key: step.value for step in change.steps if isinstance(step, Put)},
-            drops=[step.key for step in change.steps if isinstance(step, Drop)],
-        )
-        for step in change.steps:
-            await _do(live, step, writer)
-        live.applied = [*live.applied, change.number][-REMEMBERED:]
-        live.log.set(applied=live.applied)
-    await live.sink.flush()
 
 
 async def _do(live: LiveSession, step: Step, writer: Turn) -> None:

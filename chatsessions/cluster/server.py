@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +21,7 @@ from chatsessions.handlers.session import in_language_of
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.database import Executors
 from chatsessions.storage.log import Entry
-from chatsessions.storage.worker_rows import WorkerRows
 from chatsessions.timers import HELD_UP
 
 from . import owner
@@ -57,6 +54,7 @@ from .commands import (
     failure_of,
 )
 from .connect_request import is_visitors, why_over
+from .directory import WorkerDirectory
 from .remote import RemoteSession
 from .rpc import RpcClient
 
@@ -80,16 +78,14 @@ class CommandServer:
 
     def __init__(
         self,
-        rpc: RpcClient,
-        rows: WorkerRows,
-        threads: Executors,
+        directory: WorkerDirectory,
         *,
         live: dict[UUID, LiveSession],
         remotes: dict[str, RemoteSession],
     ) -> None:
-        self._rpc = rpc
-        self._rows = rows
-        self._threads = threads
+        self._rpc = directory.rpc
+        self._rows = directory.rows
+        self._threads = directory.threads
         self._live = live
         self._remotes = remotes
         #: The subscribers at other workers, by the numbers of their ``RemoteSession`` objects.
@@ -221,34 +217,29 @@ class CommandServer:
         if subscriber is None or subscriber.over or not subscriber.is_here:
             return NotHere()
         subscriber.heard()
-        with in_language_of(subscriber.live.session):
-            return await self._do_for(subscriber, command)
-
-    async def _do_for(self, subscriber: RemoteSubscriber, command: OfRemote) -> Answer:
         live = subscriber.live
-        match command:
-            case Forward():
-                return await self._receive(live, subscriber, command.frames)
-            case Detach():
-                subscriber.leave(command.code)
-            case Alive(visited=visited, acted=acted):
-                if visited:
-                    live.client.visited()
-                if acted:
-                    await live.client.acted()
-                return Attached(live.standing())
-            case Post(name=name, data=raw):
-                data = frames.decode_data(frames.ClientEvent(1, name, raw))
-                return await live.posted.post(name, bytes(raw), data, key=command.key)
-            case Reply(call=call, data=raw):
-                data = frames.decode_data(frames.Answer(1, call, raw))
-                return await live.posted.answer(call, bytes(raw), data)
-        return Done()
+        with in_language_of(live.session):
+            match command:
+                case Forward():
+                    return await self._receive(subscriber, command.frames)
+                case Detach():
+                    subscriber.leave(command.code)
+                    return Done()
+                case Alive():
+                    if command.visited:
+                        live.client.visited()
+                    if command.acted:
+                        await live.client.acted()
+                    return Attached(live.standing())
+                case Post(name=name, data=raw):
+                    data = frames.decode_data(frames.ClientEvent(1, name, raw))
+                    return await live.posted.post(name, bytes(raw), data, key=command.key)
+                case Reply(call=call, data=raw):
+                    data = frames.decode_data(frames.Answer(1, call, raw))
+                    return await live.posted.answer(call, bytes(raw), data)
 
-    async def _receive(
-        self, live: LiveSession, subscriber: RemoteSubscriber, given: list[msgspec.Raw]
-    ) -> Taken:
-        taken = Taken([])
+    async def _receive(self, subscriber: RemoteSubscriber, given: list[msgspec.Raw]) -> Taken:
+        live, taken = subscriber.live, Taken([])
         live.client.confirm_token(subscriber)
         with live.held():  # so that it is not released between two frames
             for raw in given:
@@ -267,23 +258,12 @@ class CommandServer:
         live = self._live.get(command.session)
         if live is None or live.closed:
             return NotHere()
-        match command:
-            case End():
-                return Done(await owner.do_end(live, command))
-            case Apply():
-                await self._held(live, partial(owner.apply, live, command))
-                return Done()
-            case Call():
-                call = partial(
-                    live.sink.call, command.kind, command.data, timeout=command.timeout, turn=None
-                )
-                return Done(await self._held(live, call))
-
-    async def _held(self, live: LiveSession, step: Callable[[], Any]) -> Any:
+        if isinstance(command, End):
+            return Done(await owner.carry_out(live, command))
         if live.ending is not None:
             raise SessionOver(live.id, live.ending)
         with live.held():
-            return await step()
+            return Done(await owner.carry_out(live, command))
 
     async def broadcast(self, command: Broadcast) -> int:
         """

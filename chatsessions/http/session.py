@@ -24,7 +24,7 @@ from chatsessions.protocol.frames import parse_uuid
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
-from chatsessions.workers import calls
+from chatsessions.workers import blocks
 from chatsessions.workers.worker import get_worker
 
 from .requests import Body, Credentials, credentials_of, keep, serving
@@ -117,7 +117,7 @@ class http_session:  # noqa: N801  # used like a function
         await served.client.acted()
         stack.callback(served.unfollow, self._emitted)
         stack.push_async_callback(served.settle)
-        context = await calls.open_block(get_worker(), served.id, stack)
+        context = await blocks.open_block(get_worker(), served.id, stack)
         context.session.renew_user(asked.connect.user)
         if asked.connect.env:
             context.session.env = asked.connect.env

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from contextvars import Context as ContextVars
 from functools import partial
 from threading import Event
-from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -35,7 +34,7 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.storage.database import arefuse_test_transaction, refuse_test_transaction
 
-from . import calls
+from . import blocks, calls
 from .worker import Worker, running_workers, visiting
 
 T = TypeVar("T")
@@ -92,7 +91,7 @@ class session_context:  # noqa: N801  # used like a function
         """Hold the session and the worker. Runs in the worker's event loop."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(visiting())
-            context = await calls.open_block(worker, self.session_id, stack)
+            context = await blocks.open_block(worker, self.session_id, stack)
             self._loop = worker.loop
             if given_up.is_set():
                 raise asyncio.CancelledError
@@ -102,17 +101,12 @@ class session_context:  # noqa: N801  # used like a function
     async def _release(self) -> None:
         await self._holding.aclose()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: Any) -> None:
         self._stack.close()
         loop, self._loop = self._loop, None
         if loop is not None:
             # Store the block's changes and release all, in the worker's event loop.
-            await _in_loop(loop, partial(self._holding.__aexit__, kind, error, traceback))
+            await _in_loop(loop, partial(self._holding.__aexit__, *raised))
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
@@ -121,16 +115,11 @@ class session_context:  # noqa: N801  # used like a function
             context = _run_in(_lasting_loop(), partial(_with_worker_of, self.session_id, open_here))
         return self._stack.enter_context(use_context(context))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         self._stack.close()
         loop, self._loop = self._loop, None
         if loop is not None:
-            _run_in(loop, partial(self._holding.__aexit__, kind, error, traceback))
+            _run_in(loop, partial(self._holding.__aexit__, *raised))
 
 
 async def aemit_to(session: Which, name: str, data: Any = None) -> None:
@@ -254,7 +243,11 @@ async def aend_session(session: Which, reason: str = "app") -> None:
     Returns when the end is stored. Raises what ``session_context`` raises.
     """
     found = _id_of(session)
-    _check_reason(reason)
+    if reason not in ChatSession.EndReason.values:
+        raise ValueError(
+            f"{reason!r} is no reason to end a session; there are: "
+            f"{', '.join(ChatSession.EndReason.values)}."
+        )
     await _with_worker_of(found, lambda worker: calls.end(worker, found, reason))
 
 
@@ -419,14 +412,6 @@ def _id_of(session: Which) -> UUID:
         return named if isinstance(named, UUID) else UUID(named)
     except (ValueError, AttributeError, TypeError) as error:
         raise SessionNotFound(named) from error
-
-
-def _check_reason(reason: str) -> None:
-    if reason not in ChatSession.EndReason.values:
-        raise ValueError(
-            f"{reason!r} is no reason to end a session; there are: "
-            f"{', '.join(ChatSession.EndReason.values)}."
-        )
 
 
 def _refuse_in_transaction(name: str) -> None:

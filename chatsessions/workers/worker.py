@@ -69,9 +69,7 @@ class Worker(WorkerHost):
         self.websockets: dict[Callable[[int], None], Callable[[], None]] = {}
         self.logins = Logins(loop, self.threads.check, self.own)
         self.registry = SessionRegistry(self)
-        self.server = CommandServer(
-            self.rpc, self.rows, self.threads, live=self.live, remotes=self.remotes
-        )
+        self.server = CommandServer(self.directory, live=self.live, remotes=self.remotes)
         self._closed = False
         #: Whether the event loop is a server's.
         self._serves = False
