@@ -1,16 +1,21 @@
-"""A conversation as a document: Markdown to be read, JSON for programs."""
+"""
+The log of a session for its client: its entries, a page at a time, and the whole as a document.
+
+A document is Markdown to be read, or JSON for programs.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.formats import date_format
@@ -20,13 +25,17 @@ from django.utils.translation import gettext as _
 from chatsessions.conf import settings, with_offset
 from chatsessions.files.types import clean_name
 from chatsessions.models import ChatSession, SessionFile
-from chatsessions.protocol.frames import parse_uuid
+from chatsessions.protocol.frames import parse_seq, parse_uuid
 from chatsessions.storage.conversation import SYSTEM, USER, ConversationMessage, ConversationReducer
-from chatsessions.storage.log import read_entries
+from chatsessions.storage.log import read_before, read_entries
+from chatsessions.websocket.subscriber import event_frame
 
 from .requests import RequestRefused, client_session, not_found, reading_pace
-from .responses import AsyncParts, json_view
+from .responses import AsyncParts, json_response, json_view
 
+#: Entries on one page of the log, if the request does not say, and at most.
+PAGE_SIZE = 200
+MAX_PAGE_SIZE = 1000
 #: The version of the JSON's shape.
 VERSION = 1
 #: The extension and the type of the file, by the format that a request asks for.
@@ -37,6 +46,46 @@ _SENT = 64 * 1024
 #: Characters, and beginnings of lines, that have a meaning in Markdown.
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 _BEGINNINGS = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
+
+
+@json_view("GET", "HEAD")
+async def entries(request: HttpRequest, session_id: str) -> HttpResponse:
+    """
+    Answer ``GET`` with the stored entries before ``?before=`` (a ``seq``), by default the last.
+
+    They are at most ``limit`` (default 200, at most 1000) and 512 KiB, unless the last one alone
+    has more; oldest first, without gaps, each as the websocket's ``event``. ``before`` in the
+    answer is the value for the next request, null if there are no earlier entries. 404 if the
+    session is not the client's, 429 if the log is read faster than ``REPLAY_BYTES_PER_SECOND``.
+    """
+    before = _number(request, "before")
+    limit = _number(request, "limit")
+    session, _ = await sync_to_async(client_session)(request, session_id)
+    pace = reading_pace(request, session.pk)
+    size = min(limit or PAGE_SIZE, MAX_PAGE_SIZE)
+    read = partial(read_before, session.pk, before=before, limit=size)
+    found, first = await sync_to_async(read)()
+    pace.took(sum(len(entry.data) for entry in found))
+    return json_response(
+        {
+            "entries": [event_frame(entry) for entry in found],
+            "before": found[0].seq if found and found[0].seq > first else None,
+        }
+    )
+
+
+def _number(request: HttpRequest, name: str) -> int | None:
+    """Return a parameter that is a number from 1 on; None without it. Raises ``RequestRefused``."""
+    text = request.GET.get(name)
+    if text is None:
+        return None
+    found = parse_seq(text)
+    if not found:
+        raise RequestRefused(400, "bad_request", f"'{name}' is a number from 1 on.")
+    return found
+
+
+# Documents
 
 
 @json_view("GET", "HEAD")
@@ -108,7 +157,7 @@ def respond(
     """
     ending, mime = FORMATS[kind]
     parts = _markdown(conversation) if kind == "markdown" else _json(conversation, shown)
-    chunks = _in_language(translation.get_language(), _joined(parts))
+    chunks = _chunks(parts, translation.get_language())
     content: Any = AsyncParts(chunks) if isinstance(request, ASGIRequest) else chunks
     if request.method == "HEAD":
         content = ()
@@ -122,27 +171,20 @@ def respond(
     return response
 
 
-def _in_language(language: str | None, parts: Iterator[str]) -> Iterator[str]:
-    """Yield ``parts``, each made in ``language``: the server asks for them after the view."""
+def _chunks(parts: Iterator[str], language: str | None) -> Iterator[str]:
+    """Yield ``parts`` in larger pieces, each made in ``language``: they are sent after the view."""
     while True:
+        gathered: list[str] = []
+        size = 0
         with translation.override(language):
-            part = next(parts, None)
-        if part is None:
+            for part in parts:
+                gathered.append(part)
+                size += len(part)
+                if size >= _SENT:
+                    break
+        if not gathered:
             return
-        yield part
-
-
-def _joined(parts: Iterator[str]) -> Iterator[str]:
-    """Yield the same text in fewer pieces."""
-    gathered: list[str] = []
-    size = 0
-    for part in parts:
-        gathered.append(part)
-        size += len(part)
-        if size >= _SENT:
-            yield "".join(gathered)
-            gathered, size = [], 0
-    yield "".join(gathered)
+        yield "".join(gathered)
 
 
 # JSON

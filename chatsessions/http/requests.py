@@ -87,13 +87,6 @@ def not_found() -> RequestRefused:
     return RequestRefused(404, "not_found", gettext("There is nothing here, or nothing of yours."))
 
 
-def check_method(request: HttpRequest, allow: tuple[str, ...]) -> None:
-    """Raise ``RequestRefused`` for a method that is not one of ``allow``."""
-    if request.method not in allow:
-        detail = f"Use {', '.join(allow)}."
-        raise RequestRefused(405, "method_not_allowed", detail, allow=allow)
-
-
 # The worker
 
 
@@ -321,10 +314,8 @@ def event_of(body: Body) -> Event:
         data = frames.decode_data(frames.Answer(1, body.call, Raw(raw)))
         return Event("answer", raw, data, call=body.call)
     if isinstance(body.content, str):
-        message: dict[str, Any] = {"content": body.content}
-        message |= {} if body.id is None else {"id": str(body.id)}
-        message |= {} if body.files is None else {"files": body.files}
-        message |= {} if body.replaces is None else {"replaces": body.replaces}
+        given = {key: getattr(body, key) for key in ("content", "id", "files", "replaces")}
+        message = {key: value for key, value in given.items() if value is not None}
         name, raw = "message", msgspec.json.encode(message)
     else:
         name = str(body.name)
@@ -350,11 +341,6 @@ class Credentials:
     def with_env(self, env: dict[str, str]) -> Self:
         """Return a copy with the client's own keys."""
         return replace(self, connect=replace(self.connect, env=env))
-
-    @property
-    def for_new_session(self) -> ConnectRequest:
-        """The request of the same visitor for a new session."""
-        return replace(self.connect, session_id=None, token=None)
 
 
 async def credentials_of(request: HttpRequest, chat_name: str, body: Body) -> Credentials:

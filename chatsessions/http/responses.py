@@ -1,25 +1,29 @@
-"""Answers to requests: JSON, errors, and streams of frames as server-sent events."""
+"""Answers to requests: JSON, errors, CORS, and streams of frames as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from math import ceil
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.handlers.asgi import ASGIRequest
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext
 
-from chatsessions.auth import access
+from chatsessions.auth.access import owner_of
+from chatsessions.auth.origins import MAX_SHOWN, is_allowed
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     AccessRefused,
@@ -40,8 +44,8 @@ from chatsessions.storage.database import unavailable
 from chatsessions.timers import Timer
 from chatsessions.workers.registry import LoginAwaited
 
-from .requests import RequestRefused, check_method
-from .visits import HttpSubscriber, Visit, is_end_of
+from .requests import RequestRefused
+from .visits import HttpSubscriber, Visit, is_end, is_end_of
 
 logger = logging.getLogger("chatsessions.http")
 
@@ -160,16 +164,6 @@ def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
     return response
 
 
-def own_language() -> translation.override:
-    """
-    Return a context manager in which a view may activate another language.
-
-    Code that has found the session of a request activates the session's language, so that errors
-    are in that language.
-    """
-    return translation.override(translation.get_language())
-
-
 def non_atomic(view: View) -> View:
     """
     Exempt ``view`` from ``ATOMIC_REQUESTS`` of every database, and return it.
@@ -186,36 +180,77 @@ def json_view(*methods: str) -> Callable[[View], View]:
     """
     Decorate a view that answers ``methods``, and raises one of ``REFUSALS`` for an error.
 
-    The error is answered with :func:`error_response`, and so is any other method. The view is
-    exempt from ``ATOMIC_REQUESTS``.
+    The error is answered with :func:`error_response`, and so is any other method. A view that has
+    found the session of a request activates the session's language, so that errors are in that
+    language. A synchronous view runs in a thread. The view is exempt from ``ATOMIC_REQUESTS``.
     """
 
     def decorate(view: View) -> View:
-        call: Callable[..., Any] = view
+        call: Any = view if iscoroutinefunction(view) else sync_to_async(view)
 
         @wraps(view)
-        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            with own_language():
+        async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            with translation.override(translation.get_language()):
                 try:
-                    check_method(request, methods)
-                    response: HttpResponseBase = call(request, *args, **kwargs)
-                except REFUSALS as error:
-                    return error_response(error)
-                return response
-
-        @wraps(view)
-        async def aanswer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            with own_language():
-                try:
-                    check_method(request, methods)
+                    if request.method not in methods:
+                        detail = f"Use {', '.join(methods)}."
+                        raise RequestRefused(405, "method_not_allowed", detail, allow=methods)
                     response: HttpResponseBase = await call(request, *args, **kwargs)
                 except REFUSALS as error:
-                    return error_response(error)
-                return response
+                    response = error_response(error)
+            return response
 
-        return cast(View, non_atomic(aanswer if iscoroutinefunction(view) else answer))
+        return cast(View, non_atomic(answer))
 
     return decorate
+
+
+# CORS
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-File-Name",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def cross_origin(view: View) -> View:
+    """
+    Let pages of ``ALLOWED_ORIGINS`` call the async view and read its answers, without cookies.
+
+    A preflight of any other origin is answered with 403, and the origin is logged.
+    """
+
+    @wraps(view)
+    async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        origin = request.headers.get("Origin", "")
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response = _preflight(request, origin)
+        else:
+            response = await cast(Any, view)(request, *args, **kwargs)
+        if settings.ALLOWED_ORIGINS:
+            patch_vary_headers(response, ["Origin"])
+        if is_allowed(origin):
+            response["Access-Control-Allow-Origin"] = origin
+            response["Access-Control-Expose-Headers"] = "Content-Disposition, Retry-After"
+        return response
+
+    return cast(View, answer)
+
+
+def _preflight(request: HttpRequest, origin: str) -> HttpResponseBase:
+    if is_allowed(origin):
+        return HttpResponse(status=204, headers=_PREFLIGHT)
+    logger.warning(
+        "A page of %r may not ask for %r (403): is its origin in CHATSESSIONS['ALLOWED_ORIGINS']?",
+        origin[:MAX_SHOWN],
+        request.path[:MAX_SHOWN],  # decoded: it may have line ends
+    )
+    refusal = "This origin is not in CHATSESSIONS['ALLOWED_ORIGINS'].\n"
+    return HttpResponse(refusal, status=403, content_type="text/plain")
+
+
+# Streams, and turns in one piece
 
 
 def welcome_of(visit: Visit) -> frames.Welcome:
@@ -232,7 +267,7 @@ def welcome_of(visit: Visit) -> frames.Welcome:
         turn=now.turn,
         heartbeat=settings.HEARTBEAT,
         max_frame=settings.MAX_FRAME_BYTES,
-        owner=msgspec.UNSET if visit.admission is None else access.owner_of(visit.admission.user),
+        owner=msgspec.UNSET if visit.admission is None else owner_of(visit.admission.user),
         offers=visit.offers or msgspec.UNSET,
     )
 
@@ -268,9 +303,9 @@ class AsyncParts(Generic[T]):
 
 class EventStream:
     """
-    The body of a streaming answer. When it ends, for whatever reason, the visit ends.
+    The frames until ``turn`` is over, or until no turn runs if it is None, for a streaming answer.
 
-    ``is_last`` returns True for the last frame; the frames of ``end`` follow it.
+    When the stream ends, for whatever reason, the visit ends.
 
     Nothing shows how much the client has read: a server may buffer the whole stream in memory. So
     a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the client resumes
@@ -278,17 +313,11 @@ class EventStream:
     read for 2.5 heartbeats.
     """
 
-    def __init__(
-        self,
-        visit: Visit,
-        subscriber: HttpSubscriber,
-        is_last: Callable[[frames.ServerFrame], bool],
-        end: Sequence[frames.ServerFrame],
-    ) -> None:
+    def __init__(self, visit: Visit, subscriber: HttpSubscriber, turn: int | None) -> None:
         self._visit = visit
         self._subscriber = subscriber
-        self._is_last = is_last
-        self._end_frames = end
+        self._turn = turn
+        self._turn_has_ended = False
         self._loop = asyncio.get_running_loop()
         self._over = False
         #: When the server got the last part; None since it has asked for the next one.
@@ -325,14 +354,21 @@ class EventStream:
             yield sse(frame)
             if self._is_last(frame) and not visit.served.is_ending:
                 break
-        if self._subscriber.has_gap:
-            return  # only a new welcome can tell the client of the gap
-        for frame in self._end_frames if visit.login_lost is None else ():
-            yield sse(frame)
-        if visit.login_lost is not None:
-            with translation.override(supported_language(visit.language)):
+        # Only a new welcome can tell the client of a gap.
+        if visit.login_lost is not None and not self._subscriber.has_gap:
+            with translation.override(supported_language(visit.served.language)):
                 told = str(visit.login_lost)
             yield sse(frames.Error("unauthorized", told))
+
+    def _is_last(self, frame: frames.ServerFrame) -> bool:
+        if self._turn is not None:
+            return is_end_of(frame, self._turn)
+        self._turn_has_ended = self._turn_has_ended or is_end(frame)
+        return (
+            self._turn_has_ended
+            and self._visit.served.standing().is_idle
+            and not self._subscriber.has_more
+        )
 
     def _watch(self) -> None:
         """Let the session go if the client reads nothing."""
@@ -362,26 +398,44 @@ class EventStream:
     __del__ = close
 
 
-class Collected:
-    """Collects the events of a turn, for an answer in one piece."""
+async def stream_response(
+    request: HttpRequest, visit: Visit, subscriber: HttpSubscriber, turn: int | None
+) -> HttpResponseBase:
+    """Answer with an :class:`EventStream`."""
+    stream = EventStream(visit, subscriber, turn)
+    if isinstance(request, ASGIRequest):
+        response: HttpResponseBase = StreamingHttpResponse(stream)
+        visit.is_streamed = True
+    else:
+        # Under WSGI no part could be sent before the stream is over: send it in one piece.
+        response = HttpResponse(b"".join([part async for part in stream]))
+    response.headers["Content-Type"] = "text/event-stream"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
 
-    def __init__(self, turn: int | None, *, everything: bool) -> None:
-        self._turn = turn
-        self._everything = everything
-        self._bytes = 0
-        self.events: list[dict[str, Any]] = []
-        #: Whether there are more events than one answer may hold.
-        self.more = False
-        self.status = "running"
-        #: Whether the turn has ended, or waits for the client.
-        self.can_answer = False
+
+@dataclass(eq=False, repr=False)
+class Collected:
+    """Collects the events of a turn, or of all if it is None, for an answer in one piece."""
+
+    turn: int | None = None
+    #: Whether the events of other turns are wanted, too.
+    everything: bool = True
+    status: str = "running"
+    events: list[dict[str, Any]] = field(default_factory=list)
+    #: Whether there are more events than one answer may hold.
+    more: bool = False
+    #: Whether the turn has ended, or waits for the client.
+    can_answer: bool = False
+    _bytes: int = 0
 
     def take(self, frame: frames.ServerFrame | None) -> None:
         """Collect ``frame``. Raises ``RequestRefused`` if nothing can be stored now."""
         match frame:
             case frames.ServerEvent():
                 self._take_event(frame)
-            case frames.TurnStatus() if self._turn is not None and is_end_of(frame, self._turn):
+            case frames.TurnStatus() if self.turn is not None and is_end_of(frame, self.turn):
                 self.status = frame.status
                 self.can_answer = True
             case frames.Error(code="storage_unavailable"):
@@ -390,9 +444,10 @@ class Collected:
     def _take_event(self, event: frames.ServerEvent) -> None:
         own = event.n is not msgspec.UNSET
         turn = None if event.turn is msgspec.UNSET else event.turn
-        if self._turn is not None and (own or not self._is_wanted(turn)):
+        wanted = self.everything or turn is None or turn == self.turn
+        if self.turn is not None and (own or not wanted):
             return
-        if event.name == "ask" and turn == self._turn:
+        if event.name == "ask" and turn == self.turn:
             self.can_answer = True  # the turn waits for the client
         self._bytes += len(bytes(event.data))
         if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
@@ -400,6 +455,3 @@ class Collected:
         if not self.more:
             entry = {"seq": event.seq, "name": event.name, "data": event.data}
             self.events.append(entry | ({"n": event.n} if own else {}))
-
-    def _is_wanted(self, turn: int | None) -> bool:
-        return self._everything or turn is None or turn == self._turn

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.functional import Promise
 from django.views import View
 
-from chatsessions.auth import access
+from chatsessions.auth.access import Access
 from chatsessions.auth.env import taken_env
 from chatsessions.cluster.connect_request import User
-from chatsessions.exceptions import AccessRefused
 from chatsessions.handlers.chat import resolve_chat
 from chatsessions.handlers.session import Session, supported_language
-from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_seq
 from chatsessions.sessions.posted import Posted
 from chatsessions.websocket.admission import Admission
@@ -32,7 +30,6 @@ from .requests import (
     Body,
     Credentials,
     RequestRefused,
-    check_method,
     credentials_of,
     csrf_problem,
     event_of,
@@ -41,16 +38,8 @@ from .requests import (
     read_body,
     serving,
 )
-from .responses import (
-    REFUSALS,
-    Collected,
-    EventStream,
-    error_response,
-    json_response,
-    non_atomic,
-    own_language,
-)
-from .visits import HttpSubscriber, Visit, begin_visit, is_end, is_end_of
+from .responses import Collected, json_response, json_view, stream_response
+from .visits import HttpSubscriber, Visit, begin_visit
 
 
 class ChatView(View):
@@ -74,7 +63,6 @@ class ChatView(View):
     http_method_names = ["get", "post", "delete"]  # noqa: RUF012  # Django's
 
     # Django makes a view object for each request.
-    _admission: Admission | None = None
     _visit: Visit | None = None
 
     @classmethod
@@ -89,86 +77,60 @@ class ChatView(View):
         identify the client. It is also exempt from ``ATOMIC_REQUESTS``.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
-        chat.access_rules.add(access.Access.declared(cls, initkwargs))
-        view = non_atomic(super().as_view(**initkwargs))
+        chat.access_rules.add(Access.declared(cls, initkwargs))
+        methods = initkwargs.get("http_method_names", cls.http_method_names)
+        view = json_view(*map(str.upper, methods))(super().as_view(**initkwargs))
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
 
     async def dispatch(  # type: ignore[override]  # all of it is async
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
-        with own_language():
-            return await self._answer(request, *args, **kwargs)
-
-    async def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            check_method(request, tuple(name.upper() for name in self.http_method_names))
-            async with serving(request):
-                handle = getattr(self, str(request.method).lower())
-                answer: HttpResponseBase = await handle(request, *args, **kwargs)
-                return answer
-        except REFUSALS as error:
-            return error_response(error)
-        finally:
-            if self._visit is None and self._admission is not None:
-                self._admission.leave()  # a visit does it itself, when its stream is over
+        async with serving(request):
+            answer: Any = super().dispatch(request, *args, **kwargs)
+            return await answer  # type: ignore[no-any-return]
 
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         """Handle an event, and answer with what its turn has emitted."""
         body = read_body(request)
         event = event_of(body)
         streams = _wants_stream(request)
-        asked, visit = await self._open(request, body, make=True)
-        try:
+        async with self._opened(request, body, make=True) as (asked, visit):
             if streams:
                 visit.open_stream()
-            if event.call is None:
-                posted = await visit.post(event.name, event.raw, event.data, key=event.key)
-            else:
-                posted = await visit.served.posted.answer(event.call, event.raw, event.data)
-            subscriber = visit.follow(posted.after, known=visit.before, bounded=streams)
+            posted, subscriber = await visit.post(event, bounded=streams)
             if visit.reason is not None and await self._may_keep(request, asked):
                 await keep(request, self.chat.name, str(visit.served.id), visit.token)
-            if streams:
-                if visit.reason is not None:
-                    await visit.served.settle()  # no client gets a session that is not stored
-                return await _stream(request, visit, subscriber, posted.turn, _end_of(posted))
-            answer = await self._collect(visit, subscriber, posted)
-        except BaseException:
-            visit.leave()
-            raise
-        visit.leave()
-        await visit.served.given_back()
-        return answer
+            if not streams:
+                return await self._collect(visit, subscriber, posted)
+            if visit.reason is not None:
+                await visit.served.settle()  # no client gets a session that is not stored
+            return await stream_response(request, visit, subscriber, posted.turn)
 
     async def get(self, request: HttpRequest) -> HttpResponseBase:
         """Answer with what was emitted after entry ``?after=`` (or ``Last-Event-ID``)."""
         after = _position(request)
-        _, visit = await self._open(request, Body(session=request.GET.get("session")))
-        try:
+        streams = _wants_stream(request)
+        body = Body(session=request.GET.get("session"))
+        async with self._opened(request, body) as (_, visit):
             await visit.served.settle()
             now = visit.served.standing()
-            if _wants_stream(request) and not (now.is_idle and now.stored <= after):
+            if streams and not (now.is_idle and now.stored <= after):
                 visit.open_stream()
                 subscriber = visit.follow(after)
-                return await _stream(request, visit, subscriber, None, () if now.is_idle else None)
+                if now.is_idle:
+                    subscriber.stop()
+                return await stream_response(request, visit, subscriber, None)
             answer = await _events_since(visit, after)
-        except BaseException:
-            visit.leave()
-            raise
-        visit.leave()
-        await visit.served.given_back()
-        # 204 tells an EventSource not to reconnect.
-        return HttpResponse(status=204) if _wants_stream(request) else json_response(answer)
+            # 204 tells an EventSource not to reconnect.
+            return HttpResponse(status=204) if streams else json_response(answer)
 
     async def delete(self, request: HttpRequest) -> HttpResponseBase:
         """End the session."""
         empty = request.headers.get("content-length", "0") in ("", "0")
-        asked, visit = await self._open(request, Body() if empty else read_body(request))
-        try:
+        body = Body() if empty else read_body(request)
+        async with self._opened(request, body) as (asked, visit):
             await calls.end(get_worker(), visit.served.id, "user")
-        finally:
-            visit.leave()
         if asked.kept:
             await forget(request, self.chat.name)
         return HttpResponse(status=204)
@@ -193,40 +155,48 @@ class ChatView(View):
         """
         return True
 
-    async def _open(
+    @asynccontextmanager
+    async def _opened(
         self, request: HttpRequest, body: Body, *, make: bool = False
-    ) -> tuple[Credentials, Visit]:
-        """Check the client's rights, and open the requested session, or with ``make`` a new one."""
+    ) -> AsyncIterator[tuple[Credentials, Visit]]:
+        """
+        Check the client's rights, and open the requested session, or with ``make`` a new one.
+
+        It is let go at the end of the block, unless an event stream goes on with it.
+        """
         asked = await credentials_of(request, self.chat.name, body)
         if body.language is not None:
             translation.activate(supported_language(body.language))
-        admission = self._admission = Admission(
+        admission = Admission(
             {"user": asked.connect.user, "session": getattr(request, "session", None)},
-            access.Access.of(
+            Access.of(
                 login_required=self.login_required, permission_required=self.permission_required
             ),
             lambda _scope, session: self.authorize(request, session),
             renewed=self._renewed,
             revoked=self._revoked,
         )
-        await admission.watch()
-        await admission.check()
-        if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
-            problem = await sync_to_async(csrf_problem)(request)
-            if problem is not None:
-                raise RequestRefused(403, "csrf", problem)
-        if make:
-            asked = asked.with_env(taken_env(body.env, self.chat.user_env))
-        admit = partial(admission.admit, env=asked.connect.env)
-        visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
-        visit.admission = admission
-        translation.activate(supported_language(visit.language))
-        try:
+        with ExitStack() as stack:
+            stack.callback(admission.leave)
+            await admission.watch()
+            await admission.check()
+            if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
+                problem = await sync_to_async(csrf_problem)(request)
+                if problem is not None:
+                    raise RequestRefused(403, "csrf", problem)
+            if make:
+                asked = asked.with_env(taken_env(body.env, self.chat.user_env))
+            admit = partial(admission.admit, env=asked.connect.env)
+            visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
+            stack.callback(visit.leave)
+            visit.admission = admission
+            translation.activate(supported_language(visit.served.language))
             admission.ensure_login()
-        except AccessRefused:
-            visit.leave()
-            raise
-        return asked, visit
+            yield asked, visit
+            if visit.is_streamed:
+                stack.pop_all()
+                return
+        await visit.served.given_back()
 
     def _renewed(self, user: User) -> None:
         if self._visit is not None:
@@ -251,10 +221,11 @@ class ChatView(View):
         self, visit: Visit, subscriber: HttpSubscriber, posted: Posted
     ) -> HttpResponse:
         """Answer when the turn has ended or asks something, or after ``timeout`` seconds."""
-        told = Collected(posted.turn, everything=visit.reason is not None)
-        if posted.outcome is not None:
-            subscriber.stop()
-            told.status = posted.outcome
+        told = Collected(
+            posted.turn,
+            everything=visit.reason is not None,
+            status=posted.outcome or "running",
+        )
         try:
             async with asyncio.timeout(self.timeout):
                 async for frame in subscriber.frames():
@@ -267,11 +238,8 @@ class ChatView(View):
             subscriber.stop()
         if visit.admission is not None:
             visit.admission.ensure_login()
-        answer = _session_of(visit)
-        answer["turn"] = {"turn": posted.turn, "name": posted.name, "status": told.status}
-        answer["events"] = told.events
-        if told.more:
-            answer["more"] = True
+        turn = {"turn": posted.turn, "name": posted.name, "status": told.status}
+        answer = _answer(visit, turn, told)
         if subscriber.ended is not None:
             answer["ended"] = subscriber.ended
         elif told.status == "running" and visit.served.failure is not None:
@@ -293,72 +261,32 @@ def _position(request: HttpRequest) -> int:
     return after
 
 
-def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:
-    """Return the frame of a turn's end; None if the turn is not known to have ended."""
-    if posted.outcome is None:
-        return None
-    return (frames.TurnStatus(posted.turn, posted.name, posted.outcome),)
-
-
-async def _stream(
-    request: HttpRequest,
-    visit: Visit,
-    subscriber: HttpSubscriber,
-    turn: int | None,
-    end: tuple[frames.TurnStatus, ...] | None,
-) -> HttpResponseBase:
-    """
-    Answer with frames until ``turn`` is over; if it is None, until no turn runs.
-
-    With ``end`` all entries are stored already, and the frames of ``end`` come last.
-    """
-    if end is not None:
-        subscriber.stop()
-
-    has_ended = False
-
-    def is_last(frame: frames.ServerFrame) -> bool:
-        nonlocal has_ended
-        if turn is not None:
-            return is_end_of(frame, turn)
-        has_ended = has_ended or is_end(frame)
-        return has_ended and visit.served.standing().is_idle and not subscriber.has_more
-
-    stream = EventStream(visit, subscriber, is_last, end or ())
-    if isinstance(request, ASGIRequest):
-        response: HttpResponseBase = StreamingHttpResponse(stream)
-    else:
-        # Under WSGI no part could be sent before the stream is over: send it in one piece.
-        response = HttpResponse(b"".join([part async for part in stream]))
-    response.headers["Content-Type"] = "text/event-stream"
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
-
-
 async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
     """Answer with what is stored after entry ``after``, and the turn that may still emit more."""
-    now, running = visit.served.standing(), None
+    now = visit.served.standing()
     subscriber = visit.follow(after)
     subscriber.stop()
     subscriber.replay.check()
-    told = Collected(None, everything=True)
+    told = Collected()
     async for frame in subscriber.frames():
         told.take(frame)
         if told.more:
             break
+    turn = None
     if now.turn is not None:
-        running = {"turn": now.turn, "name": now.turn_name, "status": "running"}
-    answer = _session_of(visit) | {"turn": running, "events": told.events}
+        turn = {"turn": now.turn, "name": now.turn_name, "status": "running"}
     # The oldest entries may have been dropped before they were read.
-    answer |= {"first": visit.served.standing().first, "head": now.stored}
-    return answer | ({"more": True} if told.more else {})
+    first = visit.served.standing().first
+    return _answer(visit, turn, told) | {"first": first, "head": now.stored}
 
 
-def _session_of(visit: Visit) -> dict[str, Any]:
-    return {
+def _answer(visit: Visit, turn: dict[str, Any] | None, told: Collected) -> dict[str, Any]:
+    answer = {
         "session": str(visit.served.id),
         "token": visit.token,
         "resumed": visit.resumed,
         "reason": visit.reason,
+        "turn": turn,
+        "events": told.events,
     }
+    return answer | ({"more": True} if told.more else {})

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Self, TypeGuard
+from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from django.utils.functional import Promise
 
-from chatsessions.cluster.connect_request import Admit, ConnectRequest, anybody
+from chatsessions.cluster.connect_request import Admit
 from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionOver
@@ -29,59 +30,36 @@ from chatsessions.websocket.subscriber import REPLAY_CHUNK, event_frame
 from chatsessions.workers.limits import Replay
 from chatsessions.workers.worker import get_worker
 
-from .requests import Credentials
+from .requests import Credentials, Event
 
 #: A frame that a subscriber yields.
 Told = frames.ServerFrame
 
 
+@dataclass(eq=False, repr=False)
 class Visit:
-    """
-    The client of a request, and its session.
+    """The client of a request, and its session."""
 
-    ``served`` is the session, or the proxy of a session that another worker owns.
-    """
+    #: The session, or the proxy of a session that another worker owns.
+    served: LiveSession | VisitedSession
+    #: What the chat offers besides messages.
+    offers: list[str]
+    ip: str | None
+    #: The token to resume the session with; empty for a logged-in user who sent none.
+    token: str
+    #: None if the session was resumed; otherwise why it is a new one.
+    reason: str | None
+    #: Watches the client's login until the visit is over.
+    admission: Admission | None = None
+    #: Whether the visit goes on after its request, and ends with an event stream.
+    is_streamed: bool = False
+    _over: bool = False
+    _close_stream: Callable[[], None] | None = None
+    _subscriber: HttpSubscriber | None = None
 
-    def __init__(
-        self,
-        served: LiveSession | VisitedSession,
-        *,
-        offers: Sequence[str],
-        ip: str | None,
-        token: str,
-        reason: str | None,
-    ) -> None:
-        self.served = served
-        #: What the chat offers besides messages.
-        self.offers = list(offers)
-        self._ip = ip
-        #: The token to resume the session with; empty for a logged-in user who sent none.
-        self.token = token
-        #: None if the session was resumed; otherwise why it is a new one.
-        self.reason = reason
+    def __post_init__(self) -> None:
         #: The ``seq`` of the last entry before the visit.
-        self.before = served.standing().head
-        #: Watches the client's login until the visit is over.
-        self.admission: Admission | None = None
-        self._over = False
-        self._close_stream: Callable[[], None] | None = None
-        self._subscriber: HttpSubscriber | None = None
-
-    @classmethod
-    async def begin(
-        cls, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
-    ) -> Self:
-        """
-        Open the requested session, or with ``make`` a new one if there is none.
-
-        ``admit`` is called with the session before it is made or taken. Raises what
-        ``SessionRegistry.receive`` raises.
-        """
-        found, reason = await get_worker().receive(chat, request, make=make, admit=admit)
-        token = request.token or ""
-        if reason is not None:
-            token = found.client.issue_token(None, named=True)
-        return cls(found, offers=chat.offers, ip=request.ip, token=token, reason=reason)
+        self.before = self.served.standing().head
 
     @property
     def resumed(self) -> bool:
@@ -89,9 +67,28 @@ class Visit:
         return self.reason is None
 
     @property
-    def language(self) -> str:
-        """The language of the session."""
-        return self.served.language
+    def login_lost(self) -> Promise | None:
+        """Why the user may no longer use the session; None while they may."""
+        return None if self.admission is None else self.admission.login_lost
+
+    async def post(self, event: Event, *, bounded: bool) -> tuple[Posted, HttpSubscriber]:
+        """
+        Post an event to the session, and follow its turn.
+
+        Raises ``FrameError`` for an event that cannot be accepted now, ``SessionConnected``,
+        ``SessionOver``, ``StoreUnavailable``, ``OwnerUnreachable``.
+        """
+        events = self.served.posted
+        if event.call is None:
+            posted = await events.post(event.name, event.raw, event.data, key=event.key)
+            if self.reason is not None:
+                posted.after = 0  # the answer also has what on_chat_start has sent
+        else:
+            posted = await events.answer(event.call, event.raw, event.data)
+        subscriber = self.follow(posted.after, known=self.before, bounded=bounded)
+        if posted.outcome is not None:  # all that came of it is stored
+            subscriber.end(frames.TurnStatus(posted.turn, posted.name, posted.outcome))
+        return posted, subscriber
 
     def follow(
         self, after: int, *, known: int | None = None, bounded: bool = True
@@ -102,7 +99,7 @@ class Visit:
         ``known`` is the last entry that counts as old; by default the last stored one.
         """
         known = self.served.standing().stored if known is None else known
-        replay = get_worker().limits.replay(self.served.id, self._ip)
+        replay = get_worker().limits.replay(self.served.id, self.ip)
         self._subscriber = HttpSubscriber(
             self.served, after, known=known, replay=replay, bounded=bounded
         )
@@ -116,12 +113,7 @@ class Visit:
 
         Raises ``FrameError`` ``busy`` if there are too many.
         """
-        self._close_stream = get_worker().limits.open_stream(self.served.id, self._ip)
-
-    @property
-    def login_lost(self) -> Promise | None:
-        """Why the user may no longer use the session; None while they may."""
-        return None if self.admission is None else self.admission.login_lost
+        self._close_stream = get_worker().limits.open_stream(self.served.id, self.ip)
 
     def abandon(self) -> None:
         """End the visit, and drop what was not read."""
@@ -145,37 +137,28 @@ class Visit:
                 self.admission.leave()
             self.served.release()
 
-    # Events
 
-    async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
-        """
-        Post an event to the session; an event with the ``key`` of an earlier one is a repetition.
-
-        ``raw`` is the JSON of ``data``. Raises ``FrameError`` for an event that cannot be accepted
-        now, ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``, ``OwnerUnreachable``.
-        """
-        posted = await self.served.posted.post(name, raw, data, key=key)
-        if self.reason is not None:
-            posted.after = 0  # the answer also has what on_chat_start has sent
-        return posted
-
-
-async def begin_visit(
-    chat: Chat, asked: Credentials, *, make: bool = True, admit: Admit = anybody
-) -> Visit:
+async def begin_visit(chat: Chat, asked: Credentials, *, make: bool = True, admit: Admit) -> Visit:
     """
-    Begin a visit; with ``make`` in a new session if the one in Django's session has ended.
+    Open the requested session, or with ``make`` a new one if there is none.
 
-    Raises what ``Visit.begin`` raises.
+    With ``make`` a new session also replaces the one in Django's session if that has ended.
+    ``admit`` is called with the session before it is made or taken. Raises what
+    ``SessionRegistry.receive`` raises.
     """
+    worker, request = get_worker(), asked.connect
     try:
-        return await Visit.begin(chat, asked.connect, make=make, admit=admit)
+        found, reason = await worker.receive(chat, request, make=make, admit=admit)
     except SessionOver as error:
         if not (asked.kept and make):
             raise
-        visit = await Visit.begin(chat, asked.for_new_session, admit=admit)
-        visit.reason = error.reason
-        return visit
+        request = replace(request, session_id=None, token=None)
+        found, _ = await worker.receive(chat, request, admit=admit)
+        reason = error.reason
+    token = request.token or ""
+    if reason is not None:
+        token = found.client.issue_token(None, named=True)
+    return Visit(found, chat.offers, request.ip, token, reason)
 
 
 class HttpSubscriber(Subscriber):
@@ -194,7 +177,7 @@ class HttpSubscriber(Subscriber):
         *,
         known: int,
         replay: Replay,
-        bounded: bool = True,
+        bounded: bool,
     ) -> None:
         self.served = served
         self.replay = replay
@@ -221,6 +204,11 @@ class HttpSubscriber(Subscriber):
         self._closed = True
         self._news.set()
         self.served.unfollow(self)
+
+    def end(self, status: frames.TurnStatus) -> None:
+        """Collect nothing more; ``status``, the end of a turn, comes last."""
+        self.stop()
+        self._queue.append((status, 0))
 
     def abandon(self) -> None:
         """Collect nothing more, and drop what was not read."""
