@@ -71,9 +71,7 @@ class Access:
         given: object = permission_required
         if given is None:
             permissions: tuple[object, ...] = ()
-        elif isinstance(given, str):
-            permissions = (given,)
-        elif isinstance(given, Iterable) and not isinstance(given, bytes):
+        elif isinstance(given, Iterable) and not isinstance(given, str | bytes):
             permissions = tuple(given)
         else:
             permissions = (given,)
@@ -110,9 +108,7 @@ class Access:
         authentication backends. Raises database errors.
         """
         with fail_closed("The permissions of a user could not be looked at"):
-            if self.login_required and not user.is_authenticated:
-                raise AccessRefused("unauthorized", gettext_lazy("Log in first."))
-            if self.allows(user):
+            if (user.is_authenticated or not self.login_required) and self.allows(user):
                 return
             if not user.is_authenticated:
                 raise AccessRefused("unauthorized", gettext_lazy("Log in first."))

@@ -98,19 +98,20 @@ class Login:
         user = scope.get("user")
         if user is None or not user.is_authenticated:
             return None
+        store = session_key = backend = auth_hash = None
         session = scope.get("session")
-        if session is not None and SESSION_KEY not in session:
-            session = None  # the login does not come from this Django session
-        auth_hash = None if session is None else session.get(HASH_SESSION_KEY)
+        if session is not None and SESSION_KEY in session:  # the login comes from it
+            store, session_key = session.__class__, session.session_key
+            backend, auth_hash = session.get(BACKEND_SESSION_KEY), session.get(HASH_SESSION_KEY)
         if auth_hash is None and hasattr(user, "get_session_auth_hash"):
             auth_hash = user.get_session_auth_hash()
         return cls(
             user=user,
             access=access,
-            backend=None if session is None else session.get(BACKEND_SESSION_KEY),
+            backend=backend,
             auth_hash=auth_hash,
-            store=None if session is None else session.__class__,
-            session_key=None if session is None else session.session_key,
+            store=store,
+            session_key=session_key,
             renewed=renewed,
             revoked=revoked,
         )
@@ -130,8 +131,8 @@ class Logins:
         self._read = read
         self._own = own
         self._logins: set[Login] = set()
-        self._changed: set[Any] = set()
-        self._all_changed = False
+        #: The users to check soon; None stands for all whose login needs permissions.
+        self._changed: set[Any | None] = set()
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
         self._signals: list[tuple[Signal, Callable[..., None], Any]] = []
@@ -212,33 +213,35 @@ class Logins:
 
     def _listen(self) -> None:
         user_model = get_user_model()
-        self._connect(user_logged_out, self._on_logged_out, None)
-        self._connect(post_save, self._on_user_changed, user_model)
-        self._connect(post_delete, self._on_user_changed, user_model)
+        self._signals = [
+            (user_logged_out, self._on_logged_out, None),
+            (post_save, self._on_user_changed, user_model),
+            (post_delete, self._on_user_changed, user_model),
+        ]
         for table in _permission_tables(user_model):
-            self._connect(m2m_changed, self._on_permissions_changed, table)
-
-    def _connect(self, signal: Signal, receiver: Callable[..., None], sender: Any) -> None:
-        signal.connect(receiver, sender=sender, weak=False)
-        self._signals.append((signal, receiver, sender))
+            self._signals.append((m2m_changed, self._on_permissions_changed, table))
+        for signal, receiver, sender in self._signals:
+            signal.connect(receiver, sender=sender, weak=False)
 
     def _on_logged_out(self, *, user: Any = None, request: Any = None, **_: Any) -> None:
-        user_id = getattr(user, "pk", None)
         session = getattr(request, "session", None)
-        self._call(partial(self._logged_out, user_id, getattr(session, "session_key", None)))
+        session_key = getattr(session, "session_key", None)
+        self._call(self._logged_out, getattr(user, "pk", None), session_key)
 
     def _on_user_changed(self, *, instance: Any, using: str, **_: Any) -> None:
-        changed = partial(self._look_soon, instance.pk)  # now: a deleted instance loses its pk
-        transaction.on_commit(partial(self._call, changed), using=using, robust=True)
+        self._look_after_commit(instance.pk, using)  # read now: a deleted instance loses its pk
 
     def _on_permissions_changed(self, *, action: str, using: str, **_: Any) -> None:
         if action.startswith("post_"):
-            changed = partial(self._look_soon, None)
-            transaction.on_commit(partial(self._call, changed), using=using, robust=True)
+            self._look_after_commit(None, using)
 
-    def _call(self, step: Callable[[], None]) -> None:
+    def _look_after_commit(self, user_id: Any | None, using: str) -> None:
+        look = partial(self._call, self._look_soon, user_id)
+        transaction.on_commit(look, using=using, robust=True)
+
+    def _call(self, step: Callable[..., None], *args: Any) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(step)
+            self._loop.call_soon_threadsafe(step, *args)
 
     # Their effects: in the event loop
 
@@ -258,10 +261,7 @@ class Logins:
 
     def _look_soon(self, user_id: Any | None) -> None:
         """Check a user's logins soon; for None, all logins that need permissions."""
-        if user_id is None:
-            self._all_changed = True
-        else:
-            self._changed.add(user_id)
+        self._changed.add(user_id)
         if self._looking is None or self._looking.done():
             self._looking = self._loop.create_task(
                 self._look(), name="chatsessions-logins", context=Context()
@@ -269,14 +269,13 @@ class Logins:
             self._own(self._looking)
 
     async def _look(self) -> None:
-        while self._changed or self._all_changed:
-            users, permissions = self._changed, self._all_changed
-            self._changed, self._all_changed = set(), False
+        while self._changed:
+            changed, self._changed = self._changed, set()
             await self._look_at(
                 [
                     login
                     for login in self._logins
-                    if login.user.pk in users or (permissions and login.access.permissions)
+                    if login.user.pk in changed or (None in changed and login.access.permissions)
                 ]
             )
 
@@ -330,13 +329,12 @@ def _find_users(
     """Yield the logins whose users may still log in, each with its own copy of the user."""
     if path is not None and path not in django_settings.AUTHENTICATION_BACKENDS:
         return
-    backend: Any = None if path is None else load_backend(path)
+    backend: Any = ModelBackend() if path is None else load_backend(path)
     keys = {login.user.pk for login in logins}
     found: dict[Any, Any]
-    if backend is None or type(backend).get_user is ModelBackend.get_user:
+    if type(backend).get_user is ModelBackend.get_user:
         rows = model._default_manager.filter(pk__in=keys)
-        may_log_in = _is_active if backend is None else backend.user_can_authenticate
-        found = {user.pk: user for user in rows if may_log_in(user)}
+        found = {user.pk: user for user in rows if backend.user_can_authenticate(user)}
     else:
         found = {key: _user_of(backend, key) for key in keys}
     for login in logins:
@@ -355,10 +353,6 @@ def _user_of(backend: Any, key: Any) -> AbstractBaseUser | None:
     except ObjectDoesNotExist:
         return None  # for one deleted user no login of the worker would be checked any more
     return user
-
-
-def _is_active(user: AbstractBaseUser) -> bool:
-    return bool(getattr(user, "is_active", True))
 
 
 def _same_password(user: AbstractBaseUser, known: str | None) -> bool:
