@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.test import Client, override_settings
-from django.urls import include, path
+from django.test import Client
 
 from chatsessions import Chat
 from chatsessions.asgi import get_chat_application
+from chatsessions.consumers import ChatConsumer
 from chatsessions.testing.failures import server_log
 from tests.test_asgi import connects
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 SHOP, OTHER = "https://shop.example.com", "https://other.example.com"
-
-urlpatterns = [path("chats/", include("chatsessions.urls"))]
 
 SOME = UUID(int=1)
 ADDRESSES = [
@@ -35,10 +33,8 @@ ADDRESSES = [
 
 
 @pytest.fixture(autouse=True)
-def a_shop(settings: Settings) -> Iterator[None]:
+def a_shop(settings: Settings) -> None:
     settings.CHATSESSIONS = {"ALLOWED_ORIGINS": [SHOP]}
-    with override_settings(ROOT_URLCONF=__name__):
-        yield
 
 
 def asked(client: Client, address: str, origin: str) -> Any:
@@ -113,6 +109,29 @@ async def test_a_websocket_is_compared_with_its_scheme_and_port(chat: Chat) -> N
             assert not await connects(application, "/ws/", origin)
         [record] = records
         assert "ALLOWED_ORIGINS" in record.getMessage()
+
+
+CHAT = "https://chat.example.com"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("origin", "loose", "strict"),
+    [
+        (CHAT, True, True),
+        ("http://chat.example.com", True, False),
+        ("https://chat.example.com:8443", True, False),
+        ("https://elsewhere.example.com", False, False),
+    ],
+)
+async def test_hosts_let_other_schemes_and_ports_in_and_origins_do_not(
+    chat: Chat, settings: Settings, origin: str, *, loose: bool, strict: bool
+) -> None:
+    """What docs/security.md says of Channels' own checks."""
+    settings.ALLOWED_HOSTS = ["chat.example.com"]
+    consumer = ChatConsumer.as_asgi(chat=chat)
+    assert await connects(AllowedHostsOriginValidator(consumer), "/", origin) is loose
+    assert await connects(OriginValidator(consumer, [CHAT]), "/", origin) is strict
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
-from django.urls import include, path, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from chatsessions.admin.markdown import to_html
@@ -22,14 +22,7 @@ from .support.storage import session_row
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
-urlpatterns = [path("chats/", include("chatsessions.urls"))]
-
 EXPORT = "admin:chatsessions_chatsession_export"
-
-
-@pytest.fixture
-def routes(settings: Any) -> None:
-    settings.ROOT_URLCONF = __name__
 
 
 def url(session: ChatSession, kind: str = "json") -> str:
@@ -79,7 +72,6 @@ def session() -> tuple[ChatSession, str]:
     return session, token
 
 
-@pytest.mark.usefixtures("routes")
 def test_json_has_the_conversation_as_it_is_now(
     client: Client, session: tuple[ChatSession, str]
 ) -> None:
@@ -113,7 +105,6 @@ def test_json_has_the_conversation_as_it_is_now(
     assert "%2F" not in disposition
 
 
-@pytest.mark.usefixtures("routes")
 def test_markdown_shows_what_was_said(client: Client, session: tuple[ChatSession, str]) -> None:
     row, token = session
     response = client.get(url(row, "markdown"), headers=bearer(token))
@@ -130,7 +121,6 @@ def test_markdown_shows_what_was_said(client: Client, session: tuple[ChatSession
     assert "gone" not in shown
 
 
-@pytest.mark.usefixtures("routes")
 async def test_markdown_is_in_the_language_of_the_session() -> None:
     """The answer is sent when the view is over, and its language is that of the request again."""
     row, token = await sync_to_async(token_session)(chat="shop", language="de")
@@ -140,7 +130,6 @@ async def test_markdown_is_in_the_language_of_the_session() -> None:
     assert "## Sie\n" in text
 
 
-@pytest.mark.usefixtures("routes")
 async def test_a_long_one_comes_in_parts(session: tuple[ChatSession, str]) -> None:
     row, token = session
     now = timezone.now()
@@ -160,7 +149,6 @@ async def test_a_long_one_comes_in_parts(session: tuple[ChatSession, str]) -> No
     assert len(json.loads(b"".join(parts))["messages"]) == 1204
 
 
-@pytest.mark.usefixtures("routes")
 def test_only_its_client_gets_it(client: Client, session: tuple[ChatSession, str]) -> None:
     row, token = session
     hers = session_row(user=User.objects.create_user("ada"))
@@ -174,7 +162,6 @@ def test_only_its_client_gets_it(client: Client, session: tuple[ChatSession, str
     assert client.post(url(row), headers=bearer(token)).status_code == 405
 
 
-@pytest.mark.usefixtures("routes")
 async def test_requests_that_come_at_once_do_not_all_read_the_log(settings: Any) -> None:
     """The bytes of the log were counted when it had been read, and by then all were let in."""
     settings.CHATSESSIONS = {"REPLAY_BURST_BYTES": 1024, "REPLAY_BYTES_PER_SECOND": 1024}
@@ -186,7 +173,6 @@ async def test_requests_that_come_at_once_do_not_all_read_the_log(settings: Any)
     assert sorted(one.status_code for one in answers) == [200, 429, 429, 429, 429]
 
 
-@pytest.mark.usefixtures("routes")
 def test_an_empty_one_is_a_document_too(client: Client) -> None:
     row, token = token_session(chat="shop")
     assert json.loads(body(client.get(url(row), headers=bearer(token))))["messages"] == []

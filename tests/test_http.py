@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 URL = "/chat/"
+STREAM = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture(autouse=True)
@@ -108,17 +109,17 @@ class Api:
 
     async def follow(self, **query: Any) -> AsyncIterator[bytes]:
         """The parts of a stream of what comes."""
-        headers = self.headers | {"Accept": "text/event-stream"}
+        headers = self.headers | STREAM
         response = await self.client.get(URL, query, headers=headers)
         assert response.status_code == 200
         parts: AsyncIterator[bytes] = aiter(response.streaming_content)
         return parts
 
     async def stream(self, content: str, **body: Any) -> list[dict[str, Any]]:
-        response = await self.post(content, headers={"Accept": "text/event-stream"}, **body)
+        response = await self.post(content, headers=STREAM, **body)
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "text/event-stream"
-        return frames_of(b"".join([part async for part in response.streaming_content]))
+        return await read(response.streaming_content)
 
 
 def frames_of(body: bytes) -> list[dict[str, Any]]:
@@ -131,6 +132,18 @@ def frames_of(body: bytes) -> list[dict[str, Any]]:
             assert lines.get("id", "") == str(frame.get("seq", ""))
             frames.append(frame)
     return frames
+
+
+async def read(parts: AsyncIterator[bytes]) -> list[dict[str, Any]]:
+    """The frames of a stream up to its end."""
+    return frames_of(b"".join([part async for part in parts]))
+
+
+async def welcomed(response: Any) -> AsyncIterator[bytes]:
+    """The parts of a stream behind its welcome."""
+    parts: AsyncIterator[bytes] = aiter(response.streaming_content)
+    assert frames_of(await anext(parts))[0]["type"] == "welcome"
+    return parts
 
 
 def texts(told: dict[str, Any]) -> list[str]:
@@ -263,7 +276,7 @@ async def test_a_turn_outlives_the_client_and_is_there_later(
         await Message("two").send()
 
     api = Api()
-    headers = {"Accept": "text/event-stream"} if way == "async" else {}
+    headers = STREAM if way == "async" else {}
     if way == "async":
         response = await api.post("x", headers=headers)
         stream = aiter(response.streaming_content)
@@ -333,7 +346,7 @@ async def test_a_stream_has_json_of_several_lines_in_one(worker: Worker, chat: C
     )
     assert response.status_code == 200, response.content
     api.token = response.json()["token"]
-    told = frames_of(b"".join([part async for part in await api.follow()]))
+    told = await read(await api.follow())
     [entry] = [frame for frame in told if frame.get("name") == "order"]
     assert (entry["n"], entry["data"]) == (1, {"pens": 2})
 
@@ -351,16 +364,14 @@ async def test_a_stream_is_resumed_behind_the_last_event_id(worker: Worker, chat
         await message.send()
 
     api = Api()
-    response = await api.post("x", headers={"Accept": "text/event-stream"})
+    response = await api.post("x", headers=STREAM)
     parts, last = aiter(response.streaming_content), {}
     while last.get("type") != "token":
         [last] = frames_of(await anext(parts))
         api.token = last.get("token", api.token)
     await parts.aclose()
     await sync_to_async(response.close)()
-    again = await api.client.get(
-        URL, headers=api.headers | {"Accept": "text/event-stream", "Last-Event-ID": "2"}
-    )
+    again = await api.client.get(URL, headers=api.headers | STREAM | {"Last-Event-ID": "2"})
     resumed = aiter(again.streaming_content)
     frames = [frames_of(await anext(resumed))[0] for _ in range(3)]
     assert [frame["type"] for frame in frames] == ["welcome", "event", "stream"]
@@ -368,15 +379,13 @@ async def test_a_stream_is_resumed_behind_the_last_event_id(worker: Worker, chat
     assert frames[0]["resumed"]
     assert (frames[1]["seq"], frames[2]["content"]) == (3, "Once ")
     go.set()
-    rest = frames_of(b"".join([part async for part in resumed]))
+    rest = await read(resumed)
     assert [frame["type"] for frame in rest] == ["token", "event", "turn"]
     assert rest[0]["text"] == "upon"
-    nothing = await api.client.get(
-        URL, headers=api.headers | {"Accept": "text/event-stream", "Last-Event-ID": "4"}
-    )
+    nothing = await api.client.get(URL, headers=api.headers | STREAM | {"Last-Event-ID": "4"})
     assert nothing.status_code == 204
-    replay = await api.client.get(URL, headers=api.headers | {"Accept": "text/event-stream"})
-    frames = frames_of(b"".join([part async for part in replay.streaming_content]))
+    replay = await api.client.get(URL, headers=api.headers | STREAM)
+    frames = await read(replay.streaming_content)
     assert [frame["seq"] for frame in frames[1:]] == [1, 2, 3, 4]
     assert frames[1]["n"] == 1
     await until(lambda: not worker.live)
@@ -398,14 +407,14 @@ async def test_a_late_reader_gets_a_text_so_far_before_what_came_after_it(
         await message.send()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(api.say("x"))
     await until(lambda: [live for live in worker.live.values() if live.sink.so_far])
     parts = await api.follow()
     assert frames_of(await anext(parts))[0]["type"] == "welcome"
     go.set()
     await request
-    told = frames_of(b"".join([part async for part in parts]))
+    told = await read(parts)
     kinds = [frame.get("name", frame["type"]) for frame in told if frame["type"] != "turn"]
     assert kinds[-4:] == ["message", "stream", "token", "message_update"]
 
@@ -428,12 +437,12 @@ async def test_a_stream_that_begins_anew_is_told_from_its_first_token(
             await streamed.stream_token(text)
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(api.say("x"))
     await until(lambda: [live for live in worker.live.values() if live.sink.so_far])
     parts = await api.follow(after=4)
     go.set()
-    told = frames_of(b"".join([part async for part in parts]))
+    told = await read(parts)
     [so_far] = [frame for frame in told if frame["type"] == "stream"]
     assert (so_far["index"], so_far["content"]) == (5, "abcde")
     tokens = [(one["index"], one["text"]) for one in told if one["type"] == "token"]
@@ -459,15 +468,15 @@ async def test_a_piece_from_before_the_text_so_far_does_not_replace_it(
         await end.wait()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(api.post("x"))
     await until(lambda: [live for live in worker.live.values() if live.sink.so_far])
     with locked():
         go.set()
         await made.wait()
-        response = await api.post(name="nothing", headers={"Accept": "text/event-stream"})
+        response = await api.post(name="nothing", headers=STREAM)
     end.set()
-    told = frames_of(b"".join([part async for part in response.streaming_content]))
+    told = await read(response.streaming_content)
     pieces = [one["content"] for one in told if one["type"] == "stream"]
     assert pieces == ["bc"]
     await request
@@ -484,11 +493,11 @@ async def test_a_reader_that_falls_behind_is_let_go(
             await context.emitter.emit("tick", number)
 
     api = Api()
-    response = await api.post("x", headers={"Accept": "text/event-stream"})
+    response = await api.post("x", headers=STREAM)
     parts = aiter(response.streaming_content)
     api.token = frames_of(await anext(parts))[0]["token"]
     await until(lambda: not [live for live in worker.live.values() if live.turns.number])
-    frames = frames_of(b"".join([part async for part in parts]))
+    frames = await read(parts)
     assert frames[-1]["type"] != "turn"
     last = max((frame["seq"] for frame in frames if "seq" in frame), default=0)
     since = (await api.get(after=last)).json()
@@ -508,7 +517,7 @@ async def test_a_reader_that_falls_behind_with_whole_texts_is_let_go(
             await message.stream_token(f"{number}" * 10_000, is_sequence=True)
         await message.send()
 
-    response = await Api().post("x", headers={"Accept": "text/event-stream"})
+    response = await Api().post("x", headers=STREAM)
     parts = aiter(response.streaming_content)
     await anext(parts)
     await until(lambda: not [live for live in worker.live.values() if live.turns.number])
@@ -546,7 +555,7 @@ async def test_a_stream_ends_no_sooner_than_the_last_end_is_told(
 
     monkeypatch.setattr(worker.store, "write", write_later)
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     requests = [asyncio.create_task(api.post("x"))]
     await until(lambda: [live for live in worker.live.values() if live.turns.number])
     [live] = worker.live.values()
@@ -555,7 +564,7 @@ async def test_a_stream_ends_no_sooner_than_the_last_end_is_told(
     await go.wait()
     await until(lambda: not live.turns.running)
     takes_commits.set()
-    told = frames_of(b"".join([part async for part in parts]))
+    told = await read(parts)
     assert [frame["data"]["content"] for frame in told if frame["type"] == "event"] == ["last"]
     ends = [one for one in told if one["type"] == "turn" and one["status"] == "done"]
     assert [end["turn"] for end in ends] == [3, 2]
@@ -581,7 +590,7 @@ async def test_a_stream_ends_though_its_reader_got_the_last_end_late(
         await go.wait()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(api.post("x"))
     await until(lambda: [live for live in worker.live.values() if live.turns.number])
     [live] = worker.live.values()
@@ -592,7 +601,7 @@ async def test_a_stream_ends_though_its_reader_got_the_last_end_late(
     over.set()
     await until(lambda: live.log.stored == 4)
     async with asyncio.timeout(5):
-        told = frames_of(b"".join([part async for part in parts]))
+        told = await read(parts)
     assert [frame["type"] for frame in told] == kinds
     await aend_session(live.id)
 
@@ -618,7 +627,7 @@ async def test_who_asks_until_nothing_runs_misses_nothing(
         await Message("final").send()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     posted = asyncio.create_task(api.post("x"))
     await until(lambda: [live for live in worker.live.values() if live.turns.number])
     [live] = worker.live.values()
@@ -689,7 +698,7 @@ async def test_a_message_that_is_posted_again_while_it_runs(worker: Worker, chat
         await Message("done").send()
 
     api, key = Api(), str(uuid4())
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     requests = [asyncio.create_task(api.say("x", id=key)) for _ in range(3)]
     await until(
         lambda: len([f for live in worker.live.values() for f in live.subscribers.followers]) == 3
@@ -714,7 +723,7 @@ async def test_a_message_that_is_posted_again_while_its_session_is_lost(
         await go.wait()
 
     api, key = Api(), str(uuid4())
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     first = asyncio.create_task(api.post("x", id=key))
     await until(lambda: any(live.subscribers.followers for live in worker.live.values()))
     [live] = worker.live.values()
@@ -808,7 +817,7 @@ async def test_a_session_with_too_much_to_do(
         await Message(message.content).send()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     first = asyncio.create_task(api.say("a"))
     await until(lambda: [live for live in worker.live.values() if live.turns.number])
     second = asyncio.create_task(api.say("b"))
@@ -952,10 +961,6 @@ async def test_patience(worker: Worker, chat: Chat, urls: list[URLPattern]) -> N
 
 
 # Cookies
-
-
-async def with_cookies(**options: Any) -> Api:
-    return Api(AsyncClient(**options))
 
 
 async def test_djangos_session_keeps_the_chats(worker: Worker, counter: Chat) -> None:
@@ -1113,10 +1118,8 @@ async def test_the_answer_to_a_question_that_no_running_turn_asks(
     call = (await next_ask(api))["call"]
     async with asyncio.timeout(5):
         if stream:
-            response = await api.post(
-                call=call, data={"content": "Two"}, headers={"Accept": "text/event-stream"}
-            )
-            last = frames_of(b"".join([part async for part in response.streaming_content]))[-1]
+            response = await api.post(call=call, data={"content": "Two"}, headers=STREAM)
+            last = (await read(response.streaming_content))[-1]
             assert last == {"type": "turn", "turn": 2, "name": "answer", "status": "done"}
         else:
             response = await api.post(call=call, data={"content": "Two"})
@@ -1228,7 +1231,7 @@ async def test_a_turn_that_ends_during_the_shutdown(
         await Message("in time").send()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(_posted(api, "x", stream=stream))
     await begun.wait()
     down = asyncio.create_task(worker.shut_down())
@@ -1362,7 +1365,7 @@ async def test_both_see_what_is_emitted(worker: Worker, chat: Chat) -> None:
         await Message("for both").send()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(api.say("x"))
     await begun.wait()
     [live] = worker.live.values()
@@ -1385,7 +1388,7 @@ async def test_what_a_websocket_repeats_is_no_news_for_a_request(
         await go.wait()
 
     api = Api()
-    api.token = (await api.post(name="nothing")).told["token"]
+    await api.post(name="nothing")
     request = asyncio.create_task(api.stream("x"))
     await begun.wait()
     [live] = worker.live.values()
@@ -1434,7 +1437,7 @@ def test_under_wsgi(counter: Chat) -> None:
         URL,
         {"content": "c"},
         content_type="application/json",
-        headers=headers | {"Accept": "text/event-stream"},
+        headers=headers | STREAM,
     )
     frames = frames_of(stream.content)
     assert (frames[0]["type"], frames[-1]["status"]) == ("welcome", "done")

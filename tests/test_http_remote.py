@@ -14,8 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient
@@ -38,7 +37,7 @@ from chatsessions.workers.worker import Worker, get_worker
 
 from .support.layer import LossyLayer, impatient
 from .support.sessions import eventually, until
-from .test_http import URL, Api, frames_of, texts
+from .test_http import STREAM, URL, Api, frames_of, read, texts, welcomed
 from .test_remote import DeafLayer, Tab, two_workers
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def urls(bot: Bot, settings: Settings) -> list[URLPattern]:
     return module.urlpatterns
 
 
-class WorkerDirectory(Api):
+class RemoteApi(Api):
     """Requests to this worker, for a session that ``owner`` holds."""
 
     def __init__(self, tab: Tab, owner: Worker) -> None:
@@ -145,23 +144,27 @@ class WorkerDirectory(Api):
 
     async def follow(self, after: int = 0) -> Any:
         """A stream of what comes."""
-        headers = {"Accept": "text/event-stream"}
         query = {"session": self.session, "after": str(after)}
-        return await self.client.get(URL, query, **self.asked(**headers))
+        return await self.client.get(URL, query, **self.asked(**STREAM))
 
 
 @asynccontextmanager
 async def held_elsewhere(
-    bot: Bot, say: str = "wait", *, loss: float = 0.0, layer: LossyLayer | None = None
-) -> AsyncIterator[WorkerDirectory]:
+    bot: Bot,
+    say: str = "wait",
+    *,
+    loss: float = 0.0,
+    layer: LossyLayer | None = None,
+    user: User | None = None,
+) -> AsyncIterator[RemoteApi]:
     """A session that another worker is busy with, and whose client's line is broken."""
     async with two_workers(layer or LossyLayer(loss=loss, seed=5)) as (here, there):
         assert here is get_worker()
-        tab = await Tab.open(there, bot.chat)
+        tab = await Tab.open(there, bot.chat, user=user)
         await tab.say(say)
         await until(lambda: tab.texts)
         tab.leave()
-        api = WorkerDirectory(tab, there)
+        api = RemoteApi(tab, there)
         yield api
         bot.gate.set()
         await until(lambda: not here.remotes)
@@ -202,11 +205,11 @@ async def test_an_event_waits_there_and_is_answered_here(bot: Bot, loss: float) 
 @lossy
 async def test_a_stream_is_told_as_it_comes(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:
-        response = await api.post("stream", headers={"Accept": "text/event-stream"})
+        response = await api.post("stream", headers=STREAM)
         parts = aiter(response.streaming_content)
         told = [frames_of(await anext(parts))[0]]
         bot.gate.set()
-        told += frames_of(b"".join([part async for part in parts]))
+        told += await read(parts)
         assert told[0]["type"] == "welcome"
         assert (told[0]["resumed"], told[0]["turn"], told[0]["token"]) == (True, 1, api.secret)
         own = [frame for frame in told if frame.get("turn") == 2]
@@ -234,7 +237,7 @@ async def test_tokens_come_before_the_turn_is_over(bot: Bot) -> None:
         assert [one["type"] for one in first] == ["welcome", "stream"]
         assert first[1]["content"] == "one "
         bot.gate.set()
-        rest = frames_of(b"".join([part async for part in parts]))
+        rest = await read(parts)
         assert [one["type"] for one in rest] == ["token", "event", "turn"]
         assert rest[0]["text"] == "two"
 
@@ -264,7 +267,7 @@ async def test_a_repeat_of_what_is_done_while_something_else_runs(bot: Bot, stre
         await tab.say("wait")
         await until(lambda: len(tab.texts) == 2)
         tab.leave()
-        api = WorkerDirectory(tab, there)
+        api = RemoteApi(tab, there)
         if stream:
             told = await api.stream("fail", id=key)
             assert told[-1] == {"type": "turn", "turn": 1, "name": "message", "status": "failed"}
@@ -337,7 +340,7 @@ async def test_a_websocket_that_is_connected_there_has_the_session_to_itself(bot
     async with two_workers() as (here, there):
         tab = await Tab.open(there, bot.chat)
         await tab.ends(await tab.say("hello"))
-        api = WorkerDirectory(tab, there)
+        api = RemoteApi(tab, there)
         for _ in range(2):
             response = await api.post("by http")
             assert (response.status_code, response.told["error"]) == (409, "session_connected")
@@ -357,7 +360,7 @@ async def test_a_session_that_is_relayed_is_reached_where_it_is(bot: Bot) -> Non
         await until(lambda: old.texts)
         tab = await Tab.open(here, bot.chat, old)
         assert isinstance(tab.served, ConnectedSession)
-        api = WorkerDirectory(tab, there)
+        api = RemoteApi(tab, there)
         response = await api.post("by http")
         assert (response.status_code, response.told["error"]) == (409, "session_connected")
         assert texts((await api.get()).json())[-1] == "1: wait"
@@ -420,10 +423,9 @@ async def test_following_ends_when_nothing_runs(bot: Bot, loss: float) -> None:
         posted = asyncio.create_task(api.say("queued"))
         await until(lambda: len(api.live.turns.queue) == 1)
         response = await api.follow()
-        parts = aiter(response.streaming_content)
-        assert frames_of(await anext(parts))[0]["type"] == "welcome"
+        parts = await welcomed(response)
         bot.gate.set()
-        told = frames_of(b"".join([part async for part in parts]))
+        told = await read(parts)
         turns = [(one["turn"], one["status"]) for one in told if one["type"] == "turn"]
         if loss:  # of what was lost, the row tells how it has ended
             turns = [turn for turn in turns if turn != (2, "running")]
@@ -471,7 +473,7 @@ async def test_a_session_that_only_a_view_has_used_is_not_unused(bot: Bot, loss:
     """Such a session was ended after minutes, as one in which nothing ever happened."""
     async with two_workers(LossyLayer(loss=loss, seed=5)) as (here, there):
         tab = await Tab.open(there, bot.chat)  # who is connected is not given away to a request
-        api = WorkerDirectory(tab, there)
+        api = RemoteApi(tab, there)
         unused = ChatSession.objects.unused()
         assert [row.pk async for row in unused.all()] == [tab.id]
         assert (await api.get()).status_code == 200
@@ -521,15 +523,10 @@ async def test_only_its_own_client_gets_it(bot: Bot) -> None:
 
 
 async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
-    ada = await get_user_model().objects.acreate_user("ada")
-    eve = await get_user_model().objects.acreate_user("eve")
-    async with two_workers() as (here, there):
-        tab = await Tab.open(there, bot.chat, user=ada)
-        await tab.say("wait")
-        await until(lambda: tab.texts)
-        tab.leave()
-        await get_user_model().objects.filter(pk=ada.pk).aupdate(first_name="Augusta")
-        api = WorkerDirectory(tab, there)
+    ada = await User.objects.acreate_user("ada")
+    eve = await User.objects.acreate_user("eve")
+    async with held_elsewhere(bot, user=ada) as api:
+        await User.objects.filter(pk=ada.pk).aupdate(first_name="Augusta")
         api.secret = ""
         assert (await api.get()).status_code == 404
         await api.client.aforce_login(eve)
@@ -537,34 +534,27 @@ async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
         await api.client.aforce_login(ada)
         assert texts((await api.get()).json()) == ["wait", "1: wait"]
         assert api.live.session.user.first_name == "Augusta"
-        bot.gate.set()
-        await until(lambda: not there.live and not here.remotes)
 
 
 async def test_a_request_ends_with_its_login(bot: Bot, urls: list[URLPattern]) -> None:
     """What it has posted is handled all the same, where the session is."""
     view = ChatView.as_view(chat=bot.chat, login_required=True)
     urls[:] = [path("chat/", view)]
-    ada = await get_user_model().objects.acreate_user("ada")
-    async with two_workers() as (here, there):
-        tab = await Tab.open(there, bot.chat, user=ada)
-        await tab.say("wait")
-        await until(lambda: tab.texts)
-        tab.leave()
-        api = WorkerDirectory(tab, there)
+    ada = await User.objects.acreate_user("ada")
+    async with held_elsewhere(bot, user=ada) as api:
         await api.client.aforce_login(ada)
-        stream = await api.post("first", headers={"Accept": "text/event-stream"})
+        stream = await api.post("first", headers=STREAM)
         parts = aiter(stream.streaming_content)
         waiting = asyncio.create_task(api.post("second"))
         await until(lambda: len(api.live.turns.queue) == 2)
         await api.client.alogout()
-        told = frames_of(b"".join([part async for part in parts]))
+        told = await read(parts)
         assert (told[-1]["type"], told[-1]["code"]) == ("error", "unauthorized")
         assert (await waiting).status_code == 401
-        await until(lambda: not api.live.holders and not here.remotes)
+        await until(lambda: not api.live.holders and not get_worker().remotes)
         bot.gate.set()
-        await until(lambda: not there.live)
-        assert (await ChatSession.objects.aget(pk=tab.id)).handled == 3
+        await until(lambda: not api.owner.live)
+        assert (await ChatSession.objects.aget(pk=api.tab.id)).handled == 3
 
 
 # Nobody there
@@ -611,17 +601,16 @@ async def test_the_owner_dies_while_somebody_waits(
     layer = LossyLayer()
     async with held_elsewhere(bot, layer=layer) as api:
         key = str(uuid4())
-        headers = {"Accept": "text/event-stream"} if stream else {}
+        headers = STREAM if stream else {}
         waiting = asyncio.create_task(api.post("queued", id=key, headers=headers))
         await until(lambda: len(api.live.turns.queue) == 1)
         if stream:
-            parts = aiter((await waiting).streaming_content)
-            assert frames_of(await anext(parts))[0]["type"] == "welcome"
+            parts = await welcomed(await waiting)
         layer.is_cut = True
         long_ago = timezone.now() - timedelta(hours=1)
         await WorkerRow.objects.filter(pk=api.owner.id).aupdate(heartbeat_at=long_ago)
         if stream:
-            told = frames_of(b"".join([part async for part in parts]))
+            told = await read(parts)
             assert not [one for one in told if one["type"] == "turn"]
         else:
             response = await waiting
@@ -648,9 +637,8 @@ async def test_an_owner_that_gives_no_sign(bot: Bot) -> None:
 async def test_a_layer_that_is_cut_costs_the_visitor_a_delay(bot: Bot) -> None:
     layer = LossyLayer()
     async with held_elsewhere(bot, layer=layer) as api:
-        response = await api.post("queued", headers={"Accept": "text/event-stream"})
-        parts = aiter(response.streaming_content)
-        assert frames_of(await anext(parts))[0]["type"] == "welcome"
+        response = await api.post("queued", headers=STREAM)
+        parts = await welcomed(response)
         layer.is_cut = True
         bot.gate.set()
         await until(lambda: not api.live.is_busy)
@@ -658,52 +646,36 @@ async def test_a_layer_that_is_cut_costs_the_visitor_a_delay(bot: Bot) -> None:
         while "2: queued" not in texts({"events": [one for one in told if "data" in one]}):
             told += frames_of(await anext(parts))  # by the log
         layer.is_cut = False
-        told += frames_of(b"".join([part async for part in parts]))
+        told += await read(parts)
         assert told[-1] == {"type": "turn", "turn": 2, "name": "message", "status": "done"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_owner_stops(bot: Bot, settings: Settings, stream: bool) -> None:
-    """What it takes no time for is done by whoever has the session next."""
+@pytest.mark.parametrize("whose", ["the owner", "this worker"])
+async def test_a_worker_stops(bot: Bot, settings: Settings, whose: str, stream: bool) -> None:
+    """What the owner takes no time for is done by whoever has the session next."""
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, "SHUTDOWN_TIMEOUT": 0.1}
     async with held_elsewhere(bot) as api:
-        headers = {"Accept": "text/event-stream"} if stream else {}
+        headers = STREAM if stream else {}
         key = str(uuid4())
         waiting = asyncio.create_task(api.post("queued", id=key, headers=headers))
         await until(lambda: len(api.live.turns.queue) == 1)
         if stream:
             response = await waiting
         async with asyncio.timeout(90):
-            await api.owner.shut_down()
+            await (api.owner if whose == "the owner" else get_worker()).shut_down()
             if stream:
-                told = frames_of(b"".join([part async for part in response.streaming_content]))
+                told = await read(response.streaming_content)
                 assert told[-1]["type"] == "accepted"
             else:
                 response = await waiting
                 assert response.status_code == 202
                 assert response.told["turn"]["status"] == "running"
-        assert texts(await api.say("queued", id=key)) == ["2: queued"]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_this_worker_stops(bot: Bot, settings: Settings, stream: bool) -> None:
-    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "SHUTDOWN_TIMEOUT": 0.1}
-    async with held_elsewhere(bot) as api:
-        headers = {"Accept": "text/event-stream"} if stream else {}
-        waiting = asyncio.create_task(api.post("queued", headers=headers))
-        await until(lambda: len(api.live.turns.queue) == 1)
-        if stream:
-            response = await waiting
-        async with asyncio.timeout(90):
-            await get_worker().shut_down()
-            if stream:
-                told = frames_of(b"".join([part async for part in response.streaming_content]))
-                assert told[-1]["type"] == "accepted"
-            else:
-                response = await waiting
-                assert response.status_code == 202
-        await until(lambda: not api.live.holders)
-        assert len(api.live.turns.queue) == 1
+        if whose == "the owner":
+            assert texts(await api.say("queued", id=key)) == ["2: queued"]
+        else:
+            await until(lambda: not api.live.holders)
+            assert len(api.live.turns.queue) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -711,8 +683,7 @@ async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot, stream: bo
     async with held_elsewhere(bot) as api:
         if stream:
             response = await api.follow()
-            parts = aiter(response.streaming_content)
-            assert frames_of(await anext(parts))[0]["type"] == "welcome"
+            parts = await welcomed(response)
             assert api.live.holders == len(api.live.subscribers.followers) == 1
             await parts.aclose()
             await sync_to_async(response.close)()

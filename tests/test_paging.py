@@ -11,7 +11,6 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
-from django.urls import include, path
 from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, ChatSettings, Message, aemit_to
@@ -25,15 +24,6 @@ from chatsessions.testing import ChatCommunicator
 
 from .support.files import bearer, token_session
 from .support.storage import session_row
-
-pytestmark = pytest.mark.usefixtures("routes")
-
-urlpatterns = [path("chats/", include("chatsessions.urls"))]
-
-
-@pytest.fixture
-def routes(settings: Any) -> None:
-    settings.ROOT_URLCONF = __name__
 
 
 def url(session: ChatSession | str) -> str:

@@ -88,7 +88,7 @@ async def greeted(worker: RunningWorker, chat: Chat, user: Any) -> Client:
     return client
 
 
-async def earlier(worker: RunningWorker, chat: Chat, user: User, *texts: str) -> Client:
+async def earlier(worker: RunningWorker, chat: Chat, user: Any, *texts: str) -> Client:
     """A session in which ``user`` has said ``texts``, and that was let go."""
     client = await greeted(worker, chat, user)
     for text in texts:
@@ -130,48 +130,30 @@ async def assert_refused(worker: RunningWorker, chat: Chat, user: Any, thread: s
     assert client.texts == ["Hi!"]
 
 
-async def test_the_thread_of_another_user_is_as_unknown(
+async def test_the_thread_of_another_user_is_as_unknown_to_an_admin_too(
     worker: RunningWorker, chat: Chat, ada: User, bob: User
 ) -> None:
     echoes(chat)
     first = await earlier(worker, chat, ada, "my secret")
-    await assert_refused(worker, chat, bob, thread_of(first))
-
-
-async def test_the_thread_of_another_user_is_unknown_to_an_admin_too(
-    worker: RunningWorker, chat: Chat, ada: User
-) -> None:
-    echoes(chat)
-    first = await earlier(worker, chat, ada, "my secret")
-    root = await User.objects.acreate_superuser("root")
-    await assert_refused(worker, chat, root, thread_of(first))
-
-
-async def test_an_anonymous_user_has_no_threads_not_even_with_the_sessions_token(
-    worker: RunningWorker, chat: Chat, ada: User
-) -> None:
-    echoes(chat)
-    anonymous = await Client.open(worker, chat)
-    await anonymous.run("message", {"content": "one"})
-    await leave(worker, anonymous)
-    for first in (anonymous, await earlier(worker, chat, ada, "one")):
-        await assert_refused(worker, chat, AnonymousUser(), thread_of(first))
+    for other in (bob, await User.objects.acreate_superuser("root"), AnonymousUser()):
+        await assert_refused(worker, chat, other, thread_of(first))
 
 
 async def test_an_anonymous_thread_is_nobodys(worker: RunningWorker, chat: Chat, ada: User) -> None:
     echoes(chat)
-    first = await Client.open(worker, chat)
-    await first.run("message", {"content": "one"})
-    await leave(worker, first)
-    await assert_refused(worker, chat, ada, thread_of(first))
+    first = await earlier(worker, chat, AnonymousUser(), "one")
+    for other in (ada, AnonymousUser()):
+        await assert_refused(worker, chat, other, thread_of(first))
 
 
-async def test_a_thread_of_another_chat_is_as_unknown(
+async def test_the_id_of_a_session_or_of_another_chats_thread_is_as_unknown(
     worker: RunningWorker, chat: Chat, ada: User
 ) -> None:
     echoes(chat)
+    first = await earlier(worker, chat, ada, "one")
     row = await sync_to_async(session_row)(chat="tests.another", user=ada)
-    await assert_refused(worker, chat, ada, str(row.thread_id))
+    for thread in (first.live.id, row.thread_id):
+        await assert_refused(worker, chat, ada, str(thread))
 
 
 @pytest.mark.parametrize(
@@ -190,14 +172,6 @@ async def test_an_id_that_is_none_or_unknown_makes_a_fresh_session(
 ) -> None:
     echoes(chat)
     await assert_refused(worker, chat, ada, thread)
-
-
-async def test_the_id_of_a_session_is_not_that_of_its_thread(
-    worker: RunningWorker, chat: Chat, ada: User
-) -> None:
-    echoes(chat)
-    first = await earlier(worker, chat, ada, "one")
-    await assert_refused(worker, chat, ada, str(first.live.id))
 
 
 async def test_another_users_session_that_says_it_is_of_the_thread_is_left_out(

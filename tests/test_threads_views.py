@@ -12,7 +12,6 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.http import HttpResponse
 from django.test import AsyncClient, Client, override_settings
-from django.urls import include, path
 from django.utils import timezone
 
 from chatsessions import Chat
@@ -25,16 +24,9 @@ from .support.storage import session_row
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("routes")]
-
-urlpatterns = [path("chats/", include("chatsessions.urls"))]
+pytestmark = pytest.mark.django_db
 
 LIST = "/chats/threads/"
-
-
-@pytest.fixture
-def routes(settings: Settings) -> None:
-    settings.ROOT_URLCONF = __name__
 
 
 @pytest.fixture
