@@ -228,19 +228,6 @@ class Gate:
     ``seqs_kept`` of them, and those that :meth:`take` still needs.
     """
 
-    __slots__ = (
-        "_max_pending",
-        "_max_strikes",
-        "_oldest",
-        "_refusal",
-        "_seqs",
-        "_seqs_kept",
-        "_strikes",
-        "_until",
-        "accepted",
-        "rate",
-    )
-
     def __init__(
         self,
         rate: RateLimit,

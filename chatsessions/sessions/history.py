@@ -249,22 +249,6 @@ def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[st
 class ConversationCache(MessageHistory):
     """The latest messages of a session's conversation."""
 
-    __slots__ = (
-        "_after_change",
-        "_before_change",
-        "_gathered",
-        "_loading",
-        "_log",
-        "_loop",
-        "_mark",
-        "_reducer",
-        "_session",
-        "_texts",
-        "_thread",
-        "_threads",
-        "is_changed",
-    )
-
     def __init__(
         self,
         session: Session,

@@ -32,26 +32,6 @@ from .turns import Turns
 class InboundEvents:
     """Takes the events and answers of a client, by their numbers."""
 
-    __slots__ = (
-        "_answers_ahead",
-        "_asked",
-        "_asks",
-        "_files",
-        "_finder",
-        "_id",
-        "_journal",
-        "_log",
-        "_loop",
-        "_tasks",
-        "_tell",
-        "_threads",
-        "_turns",
-        "gate",
-        "is_open",
-        "last_message",
-        "posted_from",
-    )
-
     def __init__(
         self,
         session_id: UUID,

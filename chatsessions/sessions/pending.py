@@ -32,32 +32,6 @@ class SessionLog:
     the row since the last one. The journal takes it from ``source``.
     """
 
-    __slots__ = (
-        "_journal",
-        "_leaving",
-        "_limit",
-        "_limit_bytes",
-        "_next",
-        "_source",
-        "_state_revision",
-        "_taken",
-        "_then",
-        "_waiters",
-        "entries",
-        "first",
-        "generation",
-        "handled",
-        "handled_ahead",
-        "head",
-        "heard",
-        "is_closed",
-        "is_noted",
-        "is_stored",
-        "over",
-        "position",
-        "stored",
-    )
-
     def __init__(
         self,
         session_id: UUID,

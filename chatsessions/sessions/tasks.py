@@ -93,20 +93,6 @@ class Lifespan:
     tearing down have ``LIFESPAN_TIMEOUT`` seconds each.
     """
 
-    __slots__ = (
-        "_begun",
-        "_chat",
-        "_context",
-        "_error",
-        "_is_stopped",
-        "_run_in_thread",
-        "_session",
-        "_settled",
-        "_start",
-        "_stopped",
-        "_task",
-    )
-
     def __init__(
         self,
         chat: Chat,

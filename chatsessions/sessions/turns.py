@@ -130,19 +130,6 @@ class Turns:
     when there is nothing left to run.
     """
 
-    __slots__ = (
-        "_asking",
-        "_finish",
-        "_gone_by",
-        "_idle",
-        "_start",
-        "aside",
-        "draining",
-        "handled",
-        "job",
-        "queue",
-    )
-
     def __init__(
         self,
         handled: Handled,

@@ -46,30 +46,6 @@ class Sender:
     is the server's version of ASGI.
     """
 
-    __slots__ = (
-        "_batch_timer",
-        "_batches",
-        "_close_timer",
-        "_due_at",
-        "_frames",
-        "_loop",
-        "_max_size",
-        "_max_waiting",
-        "_reader",
-        "_send",
-        "_sent_at",
-        "_size",
-        "_spec_version",
-        "_stopped",
-        "_task",
-        "_waiting",
-        "_waiting_size",
-        "_wake",
-        "abandoned",
-        "closing",
-        "code",
-    )
-
     def __init__(
         self, send: Send, *, max_waiting: int, max_size: int, spec_version: object = None
     ) -> None:
