@@ -18,7 +18,6 @@ from asgiref.sync import iscoroutinefunction
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.utils.functional import Promise
-from django.utils.translation import override
 
 from .auth.access import Access
 from .auth.env import log_error
@@ -27,7 +26,7 @@ from .conf import settings
 from .exceptions import ChatError, OwnershipLost, SessionOver, StoreUnavailable, TurnStopped
 from .handlers.chat import Chat, resolve_chat
 from .handlers.context import use_context
-from .handlers.session import Session, supported_language
+from .handlers.session import Session, in_language_of
 from .handlers.user_session import UserSession
 from .protocol import frames
 from .protocol.frames import CloseCode
@@ -223,8 +222,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         raise StopConsumer
 
     def _renewed(self, user: User) -> None:
-        if self._live is not None and self._live.subscribers.connection is self._subscriber:
-            self._live.session.renew_user(user)
+        if self._live is not None:
+            self._live.client.renew_user(self._subscriber, user)
 
     def _revoked(self, _detail: Promise) -> None:
         if self._subscriber is not None:
@@ -265,8 +264,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """
         writer, interrupted = new_writer(), False
         context = live.context(None, writer=writer)
-        language = supported_language(live.session.language)
-        with use_context(context), override(language):
+        with use_context(context), in_language_of(live.session):
             try:
                 await step
             except BaseException as error:
@@ -372,9 +370,8 @@ class _ConsumerSubscriber(Subscriber):
 
     async def _pass_on(self, item: Entry | CloseCode) -> None:
         live, writer, interrupted = self._live, new_writer(), True
-        language = supported_language(live.session.language)
         try:
-            with use_context(live.context(None, writer=writer)), override(language):
+            with use_context(live.context(None, writer=writer)), in_language_of(live.session):
                 if isinstance(item, CloseCode):
                     await self._consumer.close(code=int(item))
                 else:

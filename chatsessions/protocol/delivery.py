@@ -131,7 +131,7 @@ class Outbox(Generic[T]):
 class SendWindow:
     """Counts what a connection was sent and has not acknowledged, to recognize a slow client."""
 
-    __slots__ = ("_bytes", "_max_bytes", "_max_events", "_sent", "acked", "volatile_bytes")
+    __slots__ = ("_bytes", "_max_bytes", "_max_events", "_sent", "volatile_bytes")
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
@@ -139,7 +139,6 @@ class SendWindow:
         #: The ``seq`` and the bytes of each unacknowledged entry; a list, as in ``Outbox``.
         self._sent: list[tuple[int, int]] = []
         self._bytes = 0
-        self.acked = 0
         self.volatile_bytes = 0
 
     @property
@@ -166,7 +165,6 @@ class SendWindow:
 
     def ack(self, seq: int) -> None:
         """Note that the client has applied all entries up to ``seq``."""
-        self.acked = max(self.acked, seq)
         end = 0
         for sent, size in self._sent:
             if sent > seq:
@@ -278,11 +276,11 @@ class Gate:
         self._refusal = None
         return True
 
-    def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
+    def take(self, n: int, seq: int, *, needed: int) -> None:
         """Note that event ``n`` is entry ``seq``. Events from ``needed`` on are not forgotten."""
         self.accepted = n
         self._seqs[n] = seq
-        forget = n - self._seqs_kept if needed is None else min(n - self._seqs_kept, needed - 1)
+        forget = min(n - self._seqs_kept, needed - 1)
         while self._oldest <= forget:
             self._seqs.pop(self._oldest, None)
             self._oldest += 1

@@ -155,6 +155,7 @@ class Ask:
     """One open question."""
 
     event: dict[str, Any]
+    #: The number of the turn that asks; None if no turn does.
     turn: int | None
     #: The answer, or an exception after a timeout or if nobody can answer any more.
     outcome: asyncio.Future[Any]
@@ -185,7 +186,6 @@ class Asks:
         the answer comes, this waits until that handler has ended. Raises ``TimeoutError`` after
         ``timeout`` seconds, ``SessionOver`` and ``OwnershipLost`` if nobody can answer any more.
         """
-        self._log.check(turn)
         if len(self._open) >= MAX_OPEN:
             raise RuntimeError(f"The session has {MAX_OPEN} open questions already.")
         ask = self._ask(kind, data, timeout, turn)
@@ -215,15 +215,9 @@ class Asks:
         self._keep()
         return ask
 
-    def open_event(self, call: str) -> dict[str, Any] | None:
-        """Return the event of the question ``call``, None if it is not open."""
-        ask = self._open.get(call)
-        return None if ask is None else ask.event
-
-    def turn_of(self, call: str) -> int | None:
-        """Return the number of the turn that asks ``call``, None if no turn does."""
-        ask = self._open.get(call)
-        return None if ask is None else ask.turn
+    def find(self, call: str) -> Ask | None:
+        """Return the question ``call``, None if it is not open."""
+        return self._open.get(call)
 
     def check(self, call: str, data: Any, *, n: int) -> None:
         """Raise ``FrameError`` ``bad_frame`` if ``data`` is no answer to the question ``call``."""

@@ -54,62 +54,31 @@ logger = logging.getLogger("chatsessions.threads")
 MAX_REMOVED = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An accepted event whose turn has not begun."""
+def work_left(
+    loaded: Loaded,
+) -> tuple[list[InterruptedTurn], list[tuple[int, Entry | None]]]:
+    """
+    Return what the last owner has left undone, as a crash or a shutdown has interrupted it.
 
-    n: int
-    name: str
-    #: The event's data as JSON; None if its entry in the log is missing.
-    data: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class InterruptedWork:
-    """The work that was interrupted by a crash, or by a shutdown that could not wait for it."""
-
-    #: Messages that were being streamed, as they go over the wire.
-    streams: list[dict[str, Any]]
-    #: The questions that were open, by their ids only: ``{"call": …}``.
-    asks: list[dict[str, Any]]
-    #: The turn that ran, and the one beside it.
-    cut: list[InterruptedTurn]
-    waiting: list[Waiting]
-
-    @property
-    def replaced(self) -> set[int]:
-        """The numbers of the messages that waiting messages replace."""
-        said = [one.data for one in self.waiting if one.name == "message" and one.data is not None]
-        return {msgspec.json.decode(data).get("replaces") for data in said}
-
-    @classmethod
-    def of(cls, loaded: Loaded) -> InterruptedWork:
-        """Return the interrupted work of a session, from what is stored."""
-        row = loaded.row
-        entries = {entry.n: entry for entry in loaded.pending}
-        running = [n for n in (row.running, row.aside) if n is not None]
-        handled = Handled(row.handled, row.handled_ahead)
-        left = [
-            n
-            for n in range(row.handled + 1, row.accepted + 1)
-            if n not in running and n not in handled
-        ]
-        return cls(
-            streams=row.streams,
-            asks=row.asks,
-            cut=[_cut(n, entries.get(n)) for n in running],
-            waiting=[_waiting(n, entries.get(n)) for n in left],
-        )
+    That is the turn that ran and the one beside it, and the events that wait: their numbers and
+    entries, with None for an entry that is missing.
+    """
+    row = loaded.row
+    entries = {entry.n: entry for entry in loaded.pending}
+    running = [n for n in (row.running, row.aside) if n is not None]
+    handled = Handled(row.handled, row.handled_ahead)
+    waiting = [
+        (n, entries.get(n))
+        for n in range(row.handled + 1, row.accepted + 1)
+        if n not in running and n not in handled
+    ]
+    return [_cut(n, entries.get(n)) for n in running], waiting
 
 
 def _cut(n: int, entry: Entry | None) -> InterruptedTurn:
     if entry is None:
         return InterruptedTurn(turn=n, name="event" if n else START, data=None)
     return InterruptedTurn(turn=n, name=entry.name, data=msgspec.json.decode(entry.data))
-
-
-def _waiting(n: int, entry: Entry | None) -> Waiting:
-    return Waiting(n, "event", None) if entry is None else Waiting(n, entry.name, entry.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,16 +339,13 @@ class ConversationCache(MessageHistory):
     def _get(self) -> ConversationReducer:
         if self._reducer is None:
             if threading.get_ident() == self._thread:
-                self._load_now()
+                read, entries = self._reading(), self._unstored()
+                self._fill(self._threads.read_now(read), entries)
             else:
                 wait_for(submit(self._load(), self._loop), self._loop)
         if self._reducer is None:
             raise RuntimeError("the messages of chat_context were not loaded")  # never
         return self._reducer
-
-    def _load_now(self) -> None:
-        read, entries = self._reading(), self._unstored()
-        self._fill(self._threads.read_now(read), entries)
 
     def _reading(self) -> Callable[[], list[ConversationMessage]]:
         """Return a function that reads all messages that are stored by now."""

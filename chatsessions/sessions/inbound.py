@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 import msgspec
 from django.db import Error as DatabaseError
@@ -19,7 +18,6 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Gate, RateLimit
 from chatsessions.storage.database import Executors
 from chatsessions.storage.files import RETRY_AFTER, SessionFiles
-from chatsessions.storage.journal import Journal
 from chatsessions.storage.log import find_answer, find_last_message, find_seq
 from chatsessions.storage.store import Loaded
 
@@ -28,30 +26,27 @@ from .pending import SessionLog
 from .tasks import SessionTasks
 from .turns import Turns
 
+T = TypeVar("T")
+
 
 class InboundEvents:
     """Takes the events and answers of a client, by their numbers."""
 
     def __init__(
         self,
-        session_id: UUID,
         log: SessionLog,
         turns: Turns,
         loaded: Loaded | None,
         *,
         posted_from: int | None,
-        loop: asyncio.AbstractEventLoop,
-        journal: Journal,
         tell: Callable[[frames.ServerFrame], None],
         tasks: SessionTasks,
         asks: Asks,
         files: SessionFiles,
         threads: Executors,
     ) -> None:
-        self._id = session_id
         self._log = log
         self._turns = turns
-        self._journal = journal
         #: Sends the connection a frame that is not in the log.
         self._tell = tell
         self._tasks = tasks
@@ -62,7 +57,7 @@ class InboundEvents:
         self.last_message: int | None = None
         #: Whether events are taken; if not, the connection is about to be closed.
         self.is_open = True
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         pending = [] if loaded is None else loaded.pending
         self.gate = Gate(
             RateLimit(
@@ -89,10 +84,6 @@ class InboundEvents:
         """The number of the next event."""
         return self.gate.accepted + 1
 
-    def is_new(self, n: int) -> bool:
-        """Return True if ``n`` is the number of the next event."""
-        return n == self.gate.accepted + 1
-
     def admit(self, n: int, *, overtakes: bool = False) -> bool:
         """
         Return True if event ``n`` is new, False if it was taken before or no events are taken.
@@ -115,7 +106,7 @@ class InboundEvents:
             n,
             now=self._loop.time(),
             pending=pending,
-            storing=self._journal.failure is None,
+            storing=self._log.journal.failure is None,
             crowded=crowded,
         ):
             return True
@@ -140,7 +131,7 @@ class InboundEvents:
         it has used its number.
         """
         # The queue waits for an answer to an open question, so its length does not matter then.
-        overtakes = self._asks.open_event(answer.call) is not None
+        overtakes = self._asks.find(answer.call) is not None
         if not self.admit(answer.n, overtakes=overtakes):
             return
         self._asks.check(answer.call, data, n=answer.n)
@@ -159,30 +150,32 @@ class InboundEvents:
         for another event. Raises ``FrameError`` if a message names files that are not this
         session's, or if the database fails.
         """
-        if not self.is_new(event.n):
+        if event.n != self.next_number:
             return None  # a repeat needs no check
         if event.name == "message" and data.get("replaces") and self.last_message is None:
             self.charge(event.n)
-            found = await self._read(event.n, find_last_message)
+            found = await self.read(find_last_message, n=event.n)
             self.last_message = self.last_message or found
         if event.name == "message" and data.get("files"):
             self.charge(event.n)
             await self._files.check(event.n, data["files"])
         elif event.name == "feedback":
             self.charge(event.n)
-            return await self._read(event.n, find_answer, data["message"])
+            return await self.read(find_answer, data["message"], n=event.n)
         return None
 
-    async def _read(self, n: int, find: Callable[..., int | None], *args: Any) -> int | None:
+    async def read(
+        self, find: Callable[..., T], *args: Any, n: int | None = None, detail: str | None = None
+    ) -> T:
         """
-        Return what ``find`` finds in the log for event ``n``.
+        Return what ``find`` finds in the log, for event ``n``.
 
-        Raises ``FrameError`` ``storage_unavailable`` if the database fails.
+        Raises ``FrameError`` ``storage_unavailable`` with ``detail`` if the database fails.
         """
         try:
-            return await self._threads.read(find, self._id, *args)
+            return await self._threads.read(find, self._log.session_id, *args)
         except DatabaseError as error:
-            detail = gettext("Try again in a moment.")
+            detail = detail or gettext("Try again in a moment.")
             raise FrameError("storage_unavailable", detail, n=n, retry_after=RETRY_AFTER) from error
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
@@ -191,10 +184,10 @@ class InboundEvents:
 
         Await it before :meth:`answer`. After an error the question stays open.
         """
-        event = self._asks.open_event(answer.call)
-        if event is not None and event["kind"] == "files" and self.is_new(answer.n):
+        ask = self._asks.find(answer.call)
+        if ask is not None and ask.event["kind"] == "files" and answer.n == self.next_number:
             self.charge(answer.n)
-            await self._files.check_answer(answer.n, data, event)
+            await self._files.check_answer(answer.n, data, ask.event)
 
     def mark_handled(self, n: int) -> None:
         """Store that event ``n`` has been handled."""
@@ -270,7 +263,7 @@ class InboundEvents:
         try:
             while self._asked:
                 n = self._asked.pop()
-                seq = await self._threads.read(find_seq, self._id, n)
+                seq = await self._threads.read(find_seq, self._log.session_id, n)
                 self._tell(frames.Accepted(n, seq or 0))
         finally:
             self._finder = None

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Coroutine
-from contextlib import suppress
+from abc import abstractmethod
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import msgspec
-from django.dispatch import Signal
 from django.utils.translation import gettext
 
 from chatsessions import signals
@@ -26,24 +24,23 @@ from chatsessions.handlers.bridge import in_loop
 from chatsessions.handlers.chat import ANSWER, Chat, Handler
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.context import Context, current_turn, use_context
-from chatsessions.handlers.emitter import Turn
+from chatsessions.handlers.emitter import Emitter, Turn
 from chatsessions.handlers.session import Session, in_language_of
 from chatsessions.handlers.steps import ended
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.storage.conversation import ConversationMessage
-from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
-from chatsessions.storage.journal import ChangeSource, Journal, Position
+from chatsessions.storage.journal import ChangeSource, Position
 from chatsessions.storage.log import Entry, read_entries
 from chatsessions.storage.serializer import split_state
-from chatsessions.storage.store import Loaded, Store
+from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark
-from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
-from .history import ConversationCache, InterruptedWork, ThreadContinuation
+from .history import ConversationCache, ThreadContinuation, work_left
+from .host import SessionHost
 from .inbound import InboundEvents
 from .outbound import SessionSink, Writers, new_writer
 from .pending import SessionLog, SessionValues
@@ -58,47 +55,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("chatsessions.live")
 
 
-class SessionHost(ABC):
-    """What a session needs from the worker that holds it."""
-
-    id: UUID
-    loop: asyncio.AbstractEventLoop
-    journal: Journal
-    store: Store
-    threads: Executors
-    rows: WorkerRows
-    #: When to check the database connections of async handlers again, by the loop's clock.
-    connections_due: float
-
-    @abstractmethod
-    def own(self, task: asyncio.Task[Any]) -> None:
-        """Keep ``task`` until its end, and log what it raises."""
-
-    @abstractmethod
-    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start the task of a session's lifespan handler. A worker that closes awaits it."""
-
-    @abstractmethod
-    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
-        """Send a signal in a new task."""
-
-    @abstractmethod
-    def refresh_connections(self, *, failed: bool = False) -> None:
-        """
-        Close those database connections of async handlers that no longer work.
-
-        Called before an async handler, and after one that has ``failed``.
-        """
-
-    @abstractmethod
-    def drop(self, live: SessionLifecycle) -> None:
-        """Remove ``live`` from memory."""
-
-    @abstractmethod
-    def session_lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
-        """Note that ``live`` could not be stored; ``held`` is False if its claim was refused."""
-
-
 class SessionLifecycle(ChangeSource):
     """A session and its parts, without the path of its messages."""
 
@@ -107,7 +63,7 @@ class SessionLifecycle(ChangeSource):
         "_begun",
         "_closing",
         "_has_topic",
-        "_left",
+        "_loaded",
         "_past",
         "_quiet",
         "_untold",
@@ -171,8 +127,8 @@ class SessionLifecycle(ChangeSource):
         self._aside: int | None = row.aside
         #: Number and name of each ended turn, until the end is stored and sent to the subscribers.
         self._untold: list[tuple[int | None, str]] = []
-        #: The unfinished work of the last owner, and the thread that the session continues.
-        self._left = None if loaded is None else InterruptedWork.of(loaded)
+        #: What the session goes on from, until it has begun: a stored session, or a thread.
+        self._loaded = loaded
         self._past = past
         self._begun = False
         #: Created only when code waits for it: an ``asyncio.Event`` takes most of a kilobyte.
@@ -202,13 +158,19 @@ class SessionLifecycle(ChangeSource):
             done=self._task_done,
             turn_done=self._spawned_done,
         )
+        # The values of user_session, and the messages of chat_context, if they are in memory.
+        values: dict[str, bytes] = {}
+        said: list[ConversationMessage] | None = [] if in_use() else None
+        if loaded is not None:
+            values, said = split_state(loaded.state), loaded.said
+        elif past is not None:
+            values, said = dict(past.values), past.said
         self.values = SessionValues(
             session,
-            _values(loaded, past),
+            values,
             log=self.log,
             turns=self.turns,
             tasks=self.tasks,
-            loop=worker.loop,
             keep=chat.kept_in_memory if chat.keeps_unstorable else None,
         )
         self.user_session = self.values.user_session
@@ -228,13 +190,10 @@ class SessionLifecycle(ChangeSource):
         )
         session.stored_files = self.files
         self.inbound = InboundEvents(
-            self.id,
             self.log,
             self.turns,
             loaded,
             posted_from=row.posted_from,
-            loop=worker.loop,
-            journal=worker.journal,
             tell=self.subscribers.tell_connection,
             tasks=self.tasks,
             asks=self.asks,
@@ -250,27 +209,21 @@ class SessionLifecycle(ChangeSource):
             log=self.log,
             inbound=self.inbound,
             subscribers=self.subscribers,
-            worker_id=worker.id,
-            worker_rows=worker.rows,
-            send_signal=worker.send_signal,
+            worker=worker,
             add_hook=self._add_hook,
         )
         self.sink = SessionSink(
             session,
             self.log,
             self.subscribers,
-            loop=worker.loop,
-            journal=worker.journal,
-            rows=worker.rows,
+            worker=worker,
             asks=self.asks,
             offers=self.offers,
             form=self.form,
             values=self.values,
             claim_again=self.client.claim_again,
-            threads=worker.threads,
         )
         self.posted = PostedEvents(
-            self.id,
             self.log,
             self.turns,
             inbound=self.inbound,
@@ -279,7 +232,6 @@ class SessionLifecycle(ChangeSource):
             subscribers=self.subscribers,
             submit=self.submit,
             check_open=self.check_open,
-            threads=worker.threads,
         )
         self.writers = Writers(session, self.log, self.sink)
         self.conversation = ConversationCache(
@@ -288,18 +240,12 @@ class SessionLifecycle(ChangeSource):
             worker.threads,
             loop=worker.loop,
             mark=Mark.of(row.chat_context),
-            said=_messages(loaded, past),
+            said=said,
             texts=self.sink.texts,
             before_change=self.values.before_change,
             after_change=self.values.after_change,
         )
-        self.lifespan = Lifespan(
-            chat,
-            session,
-            context=self.context,
-            start=worker.start_lifespan,
-            run_in_thread=worker.threads.handle,
-        )
+        self.lifespan = Lifespan(chat, session, worker, context=self.context)
 
     # The beginning
 
@@ -330,17 +276,16 @@ class SessionLifecycle(ChangeSource):
             return
         self._begun = True
         self.client.is_new = False
-        self.lifespan.begin()
-        set_up = self.lifespan.handler
+        set_up = self.lifespan.begin()
         if set_up is not None:
             turn = Turn(None, "session_lifespan")
             self.turns.add(Job(turn=turn, handler=set_up, sets_up=True, has_deadline=True))
         self._add_hook("session_load")
-        left, self._left = self._left, None
+        loaded, self._loaded = self._loaded, None
         past, self._past = self._past, None
-        if left is not None:
+        if loaded is not None:
             with in_language_of(self.session):
-                self._recover(left, run=run)
+                self._recover(loaded, run=run)
             return
         if past is not None:
             self.form.tell(past)
@@ -362,31 +307,44 @@ class SessionLifecycle(ChangeSource):
         if found:
             self.log.say("starters", {"starters": [one.as_event() for one in found]})
 
-    def _recover(self, left: InterruptedWork, *, run: bool) -> None:
-        """Close the streams and questions that are left open, and queue the waiting events."""
-        for stream in left.streams:
+    def _recover(self, loaded: Loaded, *, run: bool) -> None:
+        """
+        Close what the last owner has left open, and queue the events that wait.
+
+        It was interrupted by a crash, or by a shutdown that could not wait for it.
+        """
+        row = loaded.row
+        for stream in row.streams:
             self.log.say(*ended(stream, cut=True))
-        if left.streams:
+        if row.streams:
             self.log.set(streams=[])
-        for ask in left.asks:
+        for ask in row.asks:
             self.log.say("ask_closed", {"call": ask["call"], "outcome": "cancelled"})
-        if left.asks:
+        if row.asks:
             self.log.set(asks=[])
-        for cut in left.cut:
-            if cut.turn in left.replaced:
-                self.end_turn(cut.turn, cut.name, "stopped")  # its message was replaced
+        cut, waiting = work_left(loaded)
+        replaced = {
+            msgspec.json.decode(entry.data).get("replaces")
+            for _, entry in waiting
+            if entry is not None and entry.name == "message"
+        }
+        for turn in cut:
+            if turn.turn in replaced:
+                self.end_turn(turn.turn, turn.name, "stopped")
                 continue
             detail = gettext("The server was interrupted while it worked on this.")
-            self.log.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
-            self.end_turn(cut.turn, cut.name, "interrupted")
-            self._add_hook("interrupted", cut)
-        for event in left.waiting:
-            if event.name == ANSWER:
-                self.inbound.mark_handled(event.n)
-            elif run and event.data is not None:
-                self.queue_turn(event.n, event.name, msgspec.json.decode(event.data))
+            self.log.say("error", {"code": "interrupted", "detail": detail}, turn=turn.turn)
+            self.end_turn(turn.turn, turn.name, "interrupted")
+            self._add_hook("interrupted", turn)
+        for n, entry in waiting:
+            if entry is None:
+                self.end_turn(n, "event", "interrupted")
+            elif entry.name == ANSWER:
+                self.inbound.mark_handled(n)
+            elif run:
+                self.queue_turn(n, entry.name, msgspec.json.decode(entry.data))
             else:
-                self.end_turn(event.n, event.name, "interrupted")
+                self.end_turn(n, entry.name, "interrupted")
 
     def _add_hook(self, name: str, argument: Any = None) -> None:
         """Queue a lifecycle hook, if the application has it."""
@@ -534,6 +492,18 @@ class SessionLifecycle(ChangeSource):
             raise SessionOver(self.id, self.ending)
         self.log.check(None)
 
+    def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
+        """Return the context for code of ``turn``, or of a block outside of turns (``writer``)."""
+        return Context(
+            session=self.session,
+            user_session=self.user_session,
+            emitter=Emitter(self.sink, turn or writer),
+            chat=self.chat,
+            turn=turn,
+            spawn=self._spawn,
+            recall=self.conversation,
+        )
+
     def _spawn(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
     ) -> asyncio.Task[Any]:
@@ -637,23 +607,95 @@ class SessionLifecycle(ChangeSource):
         read = partial(read_entries, self.id, after=after, limit=limit)
         return await self.worker.threads.read(read)
 
+    # Leaving memory
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything runs or waits to run."""
+        return not self.turns.is_idle or len(self.tasks) > 0
+
+    @property
+    def can_release(self) -> bool:
+        """Whether nobody needs the session in memory."""
+        connection = self.subscribers.connection
+        return (connection is None or connection.relayed) and self.is_spare
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing but a connection needs the session in memory."""
+        return (
+            not self.is_busy
+            and self.holders == 0
+            and not self.writers.is_writing
+            and self.ending is None
+        )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the session in memory while the block runs."""
+        self.holders += 1
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Undo one increment of ``holders``."""
+        self.holders -= 1
+        self.log.note()
+
+    async def until_closed(self) -> None:
+        """Wait until this worker no longer holds the session."""
+        if not self.closed:
+            self._closing = self._closing or asyncio.Event()
+            await self._closing.wait()
+
+    async def given_back(self) -> None:
+        """
+        Wait until another worker can take the session, if it can be released at all.
+
+        Gives up after ``STORE_TIMEOUT`` seconds.
+        """
+        if self.can_release and not self.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.STORE_TIMEOUT):
+                    await self.until_closed()
+
+    async def until_idle(self) -> None:
+        """Wait until nothing runs."""
+        while self.is_busy:
+            self._quiet = self._quiet or asyncio.Event()
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def _drop_released(self) -> None:
+        """
+        Drop the session from memory, now that it is stored without an owner.
+
+        If the session is needed again, or has more to store, make this worker its owner again; a
+        later commit may release it.
+        """
+        if not self.can_release or self.log.is_noted:
+            self.log.set(worker_id=self.worker.id)
+            self.log.note()
+            return
+        connection, self.subscribers.connection = self.subscribers.connection, None
+        self.discard()
+        if connection is not None:  # it is relayed: its worker may take the session now
+            connection.close(frames.CloseCode.SHUTTING_DOWN)
+
+    def _idle(self) -> None:
+        """Wake :meth:`until_idle`; the next commit releases the session if nobody needs it."""
+        if not self.log.is_noted:
+            self.log.note()
+        if self._quiet is not None:
+            self._quiet.set()
+
     # The path of a message, in ``LiveSession``
 
     @abstractmethod
-    def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
-        """Return the context for code of ``turn``, or of a block outside of turns (``writer``)."""
-
-    @abstractmethod
-    def _idle(self) -> None:
-        """Wake :meth:`until_idle`; the next commit releases the session if nobody needs it."""
-
-    @abstractmethod
-    def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:
+    def submit(self, event: frames.ClientEvent, data: Any, about: int | None = None) -> None:
         """Append a client's event to the log and queue its turn."""
-
-    @abstractmethod
-    async def until_idle(self) -> None:
-        """Wait until nothing runs."""
 
     @abstractmethod
     def queue_turn(self, n: int, name: str, data: Any, *, size: int = 0) -> None:
@@ -670,21 +712,3 @@ class SessionLifecycle(ChangeSource):
     @abstractmethod
     def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
         """Store the outcome of a job, and start the next one."""
-
-
-def _values(loaded: Loaded | None, past: ThreadContinuation | None) -> dict[str, bytes]:
-    """Return the values, encoded, that the ``user_session`` begins with here."""
-    if loaded is not None:
-        return split_state(loaded.state)
-    return {} if past is None else dict(past.values)
-
-
-def _messages(
-    loaded: Loaded | None, past: ThreadContinuation | None
-) -> list[ConversationMessage] | None:
-    """Return the messages that ``chat_context`` begins with; None if they are not in memory."""
-    if loaded is not None:
-        return loaded.said
-    if past is not None:
-        return past.said
-    return [] if in_use() else None

@@ -18,12 +18,10 @@ from chatsessions.handlers.session import Session, in_language_of, printable
 from chatsessions.handlers.steps import ended
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
-from chatsessions.storage.database import Executors
-from chatsessions.storage.journal import Journal
 from chatsessions.storage.log import MESSAGE_EVENTS, Entry, find_message
-from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
+from .host import SessionHost
 from .pending import SessionLog, SessionValues
 from .subscribers import Subscribers
 
@@ -61,20 +59,16 @@ class SessionSink(Sink):
         log: SessionLog,
         subscribers: Subscribers,
         *,
-        loop: asyncio.AbstractEventLoop,
-        journal: Journal,
-        rows: WorkerRows,
+        worker: SessionHost,
         asks: Asks,
         offers: OfferedActions,
         form: SettingsForm,
         values: SessionValues,
         claim_again: Callable[[], None],
-        threads: Executors,
     ) -> None:
-        self.loop = loop
+        self.loop = asyncio.get_running_loop()
         self._session = session
-        self._journal = journal
-        self._rows = rows
+        self._worker = worker
         self._log = log
         self._subscribers = subscribers
         self._asks = asks
@@ -83,10 +77,9 @@ class SessionSink(Sink):
         self._values = values
         #: Writes the owner to the row again.
         self._claim_again = claim_again
-        self._threads = threads
         #: ``WorkerRows.pauses`` when the worker last knew that it owns the session, and when it
         #: last wrote the owner again to find out.
-        self._pauses = self._asked = rows.pauses
+        self._pauses = self._asked = worker.rows.pauses
         self._open: dict[str, _Open] = {}
         #: Closed streams whose entry ``held_until`` is not stored yet.
         self._closing: list[_Open] = []
@@ -118,7 +111,7 @@ class SessionSink(Sink):
             found = self._open.get(message)
             event = self._unstored_event(message) if found is None else found.stream.as_event()
             if event is None:
-                event = await self._threads.read(find_message, self._session.id, message)
+                event = await self._worker.threads.read(find_message, self._session.id, message)
                 if self._offers.find(action) is not offer:
                     continue  # the message was sent again meanwhile, or the action withdrawn
             if event is not None:
@@ -219,14 +212,14 @@ class SessionSink(Sink):
         return (
             log.head - log.stored > settings.MAX_UNCOMMITTED
             or len(self._outbox.waiting) > MAX_WAITING
-            or self._journal.waiting >= settings.MAX_JOURNAL_ENTRIES
+            or log.journal.waiting >= settings.MAX_JOURNAL_ENTRIES
         )
 
     async def room(self) -> None:
         """Wait while too many entries or tokens wait for a commit. Raises ``StoreUnavailable``."""
         while self.is_crowded:
-            if self._journal.is_full:
-                await self._journal.room()
+            if self._log.journal.is_full:
+                await self._log.journal.room()
             else:
                 await self.flush()
 
@@ -234,8 +227,8 @@ class SessionSink(Sink):
         """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
         self._log.check(None)
         self._values.check(turn)
-        if self._journal.failure is not None:
-            raise self._journal.failure
+        if self._log.journal.failure is not None:
+            raise self._log.journal.failure
         await self._log.flushed()
         self._values.raise_error()
 
@@ -314,7 +307,7 @@ class SessionSink(Sink):
         Tokens are sent without a commit, so this worker would not notice that it has lost the
         session. After a pause frames are left out until a commit has shown who owns the session.
         """
-        pauses = self._rows.pauses
+        pauses = self._worker.rows.pauses
         if pauses == self._pauses:
             self._subscribers.frame(frame)
         elif pauses != self._asked:

@@ -45,7 +45,8 @@ class SessionLog:
         state_revision: int = 0,
         handled_ahead: list[int] | None = None,
     ) -> None:
-        self._journal = journal
+        self.session_id = session_id
+        self.journal = journal
         self._source = source
         self.position = position
         #: The numbers of the last entry, the last stored one, and the oldest one that is kept.
@@ -98,10 +99,9 @@ class SessionLog:
         if turn is not None and turn.stopped:
             raise TurnStopped
         if self.is_closed:
-            session_id = self._next.session_id
             if self.over is not None:
-                raise SessionOver(session_id, self.over)
-            raise OwnershipLost(session_id)
+                raise SessionOver(self.session_id, self.over)
+            raise OwnershipLost(self.session_id)
 
     # What is gathered
 
@@ -120,12 +120,12 @@ class SessionLog:
         position.log_bytes += len(data)
         if n is None:
             position.events_out += 1
-        entry = Entry(seq, n, turn, name, data, self._journal.now(), key)
+        entry = Entry(seq, n, turn, name, data, self.journal.now(), key)
         self.entries.append(entry)
         if self.heard is not None:
             self.heard(entry)
         if not self.is_closed:
-            self._journal.waiting += 1
+            self.journal.waiting += 1
             if not self.is_noted:
                 self.note()
         return seq
@@ -178,7 +178,7 @@ class SessionLog:
         """Tell the journal that there is something to store."""
         if not self.is_noted and not self.is_closed and self._source is not None:
             self.is_noted = True
-            self._journal.note(self._source)
+            self.journal.note(self._source)
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when everything so far is stored."""
@@ -247,7 +247,7 @@ class SessionLog:
         """Store nothing more. ``over`` is the end reason, None if the session has not ended."""
         self.is_closed = True
         self.over = over
-        self._journal.waiting -= len(self.entries)
+        self.journal.waiting -= len(self.entries)
         self.entries = self._next.entries = []
 
 
@@ -267,13 +267,12 @@ class SessionValues:
         log: SessionLog,
         turns: Turns,
         tasks: SessionTasks,
-        loop: asyncio.AbstractEventLoop,
         keep: Callable[[str, StorageError], None] | None = None,
     ) -> None:
         self._log = log
         self._turns = turns
         self._tasks = tasks
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         #: How many blocks of code outside of turns use the values here.
         self.blocks = 0

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Protocol, TypeVar
-from uuid import UUID
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from django.db import Error as DatabaseError
 from django.utils.translation import gettext
 from msgspec import Raw, Struct
 
-from chatsessions.exceptions import FrameError, SessionConnected
-from chatsessions.handlers.emitter import Turn
+from chatsessions.exceptions import SessionConnected
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
-from chatsessions.storage.database import Executors
-from chatsessions.storage.files import RETRY_AFTER
 from chatsessions.storage.log import Entry, find_outcome, find_posted
 
 from .asks import Asks
@@ -28,14 +22,6 @@ from .subscribers import Subscribers
 from .turns import Turns
 
 T = TypeVar("T")
-
-
-class Submit(Protocol):
-    """The type of ``LiveSession.submit``."""
-
-    def __call__(
-        self, event: frames.ClientEvent, data: Any, *, about: int | None = None
-    ) -> None: ...
 
 
 class Posted(Struct, tag="posted", kw_only=True):
@@ -55,7 +41,6 @@ class PostedEvents:
 
     def __init__(
         self,
-        session_id: UUID,
         log: SessionLog,
         turns: Turns,
         *,
@@ -63,11 +48,9 @@ class PostedEvents:
         asks: Asks,
         sink: SessionSink,
         subscribers: Subscribers,
-        submit: Submit,
+        submit: Callable[[frames.ClientEvent, Any, int | None], None],
         check_open: Callable[[], None],
-        threads: Executors,
     ) -> None:
-        self._session_id = session_id
         self._log = log
         self._turns = turns
         self._inbound = inbound
@@ -78,7 +61,6 @@ class PostedEvents:
         self._submit = submit
         #: Raises if the session takes nothing more.
         self._check_open = check_open
-        self._threads = threads
         #: Held while an event or answer is taken.
         self._lock = asyncio.Lock()
 
@@ -98,7 +80,7 @@ class PostedEvents:
                 self._check()
                 before = self._log.head
                 n = inbound.next_number
-                self._submit(frames.ClientEvent(n, name, Raw(raw)), data, about=about)
+                self._submit(frames.ClientEvent(n, name, Raw(raw)), data, about)
                 inbound.mark_posted(n)
                 return Posted(turn=n, name=name, after=before, head=self._log.stored)
         return await self._repeated(name, known)
@@ -116,7 +98,9 @@ class PostedEvents:
             await inbound.check_answer_files(frames.Answer(n, call, Raw(raw)), data)
             self._check()
             before = self._log.head
-            asking = self._running(self._asks.turn_of(call))
+            ask = self._asks.find(call)
+            by = None if ask is None else ask.turn
+            asking = next((turn for turn in self._turns.running if turn.n == by), None)
             n = inbound.next_number
             try:
                 inbound.answer(frames.Answer(n, call, Raw(raw)), data)
@@ -132,11 +116,7 @@ class PostedEvents:
     def _check(self) -> None:
         self._check_open()
         if self._subscribers.connection is not None:
-            raise SessionConnected(self._session_id)
-
-    def _running(self, n: int | None) -> Turn | None:
-        """Return turn ``n`` if it runs, else None."""
-        return next((turn for turn in self._turns.running if turn.n == n), None)
+            raise SessionConnected(self._log.session_id)
 
     async def _find(self, key: str) -> Entry | None:
         """
@@ -148,8 +128,7 @@ class PostedEvents:
         self._inbound.check_pace(n)
         if self._log.head > self._log.stored:
             await self._sink.flush()
-        find = partial(find_posted, self._session_id, message_key(key))
-        known = await _looked_up(self._threads.read(find))
+        known = await self._read(find_posted, message_key(key))
         if known is not None:
             self._inbound.charge(n)
         return known
@@ -159,15 +138,10 @@ class PostedEvents:
         n, outcome = known.n or 0, None
         if n in self._turns.handled:
             await self._sink.flush()
-            find = partial(find_outcome, self._session_id, n)
-            outcome = await _looked_up(self._threads.read(find))
+            outcome = await self._read(find_outcome, n)
         head = self._log.stored
         return Posted(turn=n, name=name, after=known.seq, outcome=outcome, head=head)
 
-
-async def _looked_up(look: Awaitable[T]) -> T:
-    try:
-        return await look
-    except DatabaseError as error:
+    async def _read(self, find: Callable[..., T], *args: Any) -> T:
         detail = gettext("It could not be looked up whether this was sent before; try again.")
-        raise FrameError("storage_unavailable", detail, retry_after=RETRY_AFTER) from error
+        return await self._inbound.read(find, *args, detail=detail)

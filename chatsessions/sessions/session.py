@@ -12,8 +12,6 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,12 +21,11 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from chatsessions import signals
-from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError, OwnershipLost, StoreUnavailable
 from chatsessions.handlers.bridge import no_await_forgotten
 from chatsessions.handlers.chat import Handler
-from chatsessions.handlers.context import Context, current_context
-from chatsessions.handlers.emitter import Emitter, Turn
+from chatsessions.handlers.context import current_context
+from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
@@ -61,13 +58,13 @@ class LiveSession(SessionLifecycle):
             if not is_plain:
                 about = await self.inbound.look_up(frame, data)
             if self.subscribers.connection is subscriber:  # not replaced during the await
-                self.submit(frame, data, about=about)
+                self.submit(frame, data, about)
         elif isinstance(frame, frames.Answer):
             await self.inbound.check_answer_files(frame, data)
             if self.subscribers.connection is subscriber:
                 self.inbound.answer(frame, data)
 
-    def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:
+    def submit(self, event: frames.ClientEvent, data: Any, about: int | None = None) -> None:
         """
         Append a client's event to the log and queue its turn.
 
@@ -204,18 +201,6 @@ class LiveSession(SessionLifecycle):
         finally:
             current_context.reset(token)
 
-    def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
-        """Return the context for code of ``turn``, or of a block outside of turns (``writer``)."""
-        return Context(
-            session=self.session,
-            user_session=self.user_session,
-            emitter=Emitter(self.sink, turn or writer),
-            chat=self.chat,
-            turn=turn,
-            spawn=self._spawn,
-            recall=self.conversation,
-        )
-
     def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
         """Store the outcome of a job, and start the next one."""
         turn = job.turn
@@ -330,90 +315,6 @@ class LiveSession(SessionLifecycle):
         self._has_topic = bool(topic)
         if topic:
             self.log.set(topic=topic)
-
-    # Leaving memory
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything runs or waits to run."""
-        return not self.turns.is_idle or len(self.tasks) > 0
-
-    @property
-    def can_release(self) -> bool:
-        """Whether nobody needs the session in memory."""
-        connection = self.subscribers.connection
-        return (connection is None or connection.relayed) and self.is_spare
-
-    @property
-    def is_spare(self) -> bool:
-        """Whether nothing but a connection needs the session in memory."""
-        return (
-            not self.is_busy
-            and self.holders == 0
-            and not self.writers.is_writing
-            and self.ending is None
-        )
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the session in memory while the block runs."""
-        self.holders += 1
-        try:
-            yield
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Undo one increment of ``holders``."""
-        self.holders -= 1
-        self.log.note()
-
-    async def until_closed(self) -> None:
-        """Wait until this worker no longer holds the session."""
-        if not self.closed:
-            self._closing = self._closing or asyncio.Event()
-            await self._closing.wait()
-
-    async def given_back(self) -> None:
-        """
-        Wait until another worker can take the session, if it can be released at all.
-
-        Gives up after ``STORE_TIMEOUT`` seconds.
-        """
-        if self.can_release and not self.closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(settings.STORE_TIMEOUT):
-                    await self.until_closed()
-
-    async def until_idle(self) -> None:
-        """Wait until nothing runs."""
-        while self.is_busy:
-            self._quiet = self._quiet or asyncio.Event()
-            self._quiet.clear()
-            await self._quiet.wait()
-
-    def _drop_released(self) -> None:
-        """
-        Drop the session from memory, now that it is stored without an owner.
-
-        If the session is needed again, or has more to store, make this worker its owner again; a
-        later commit may release it.
-        """
-        if not self.can_release or self.log.is_noted:
-            self.log.set(worker_id=self.worker.id)
-            self.log.note()
-            return
-        connection, self.subscribers.connection = self.subscribers.connection, None
-        self.discard()
-        if connection is not None:  # it is relayed: its worker may take the session now
-            connection.close(frames.CloseCode.SHUTTING_DOWN)
-
-    def _idle(self) -> None:
-        """Wake :meth:`until_idle`; the next commit releases the session if nobody needs it."""
-        if not self.log.is_noted:
-            self.log.note()
-        if self._quiet is not None:
-            self._quiet.set()
 
 
 def _in_thread(turn: Turn, handler: Handler, argument: Any) -> Any:

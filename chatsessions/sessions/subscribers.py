@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.dispatch import Signal
 from msgspec import Struct
@@ -20,8 +19,8 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.storage.log import Entry
-from chatsessions.storage.worker_rows import WorkerRows
 
+from .host import SessionHost
 from .inbound import InboundEvents
 from .pending import SessionLog
 
@@ -137,9 +136,7 @@ class SessionClient:
         log: SessionLog,
         inbound: InboundEvents,
         subscribers: Subscribers,
-        worker_id: UUID,
-        worker_rows: WorkerRows,
-        send_signal: Callable[..., None],
+        worker: SessionHost,
         add_hook: Callable[[str], None],
     ) -> None:
         self._chat = chat
@@ -148,9 +145,7 @@ class SessionClient:
         self._position = log.position
         self._inbound = inbound
         self._subscribers = subscribers
-        self._worker_id = worker_id
-        self._worker_rows = worker_rows
-        self._send_signal = send_signal
+        self._worker = worker
         self._add_hook = add_hook
         self._has_acted = row.has_acted
         is_away = row.status == ChatSession.Status.AWAY
@@ -181,8 +176,8 @@ class SessionClient:
         self._log.set(
             status=ChatSession.Status.CONNECTED,
             language=self._session.language,
-            worker_id=self._worker_id,
-            connected_at=self._worker_rows.now(),
+            worker_id=self._worker.id,
+            connected_at=self._worker.rows.now(),
             connections=self.connections,
         )
         self._tell_started()
@@ -192,7 +187,7 @@ class SessionClient:
         """Take over ``subscriber``, the connection of a session that moved here."""
         self._subscribers.connection = subscriber
         self._session.connected = True
-        self._log.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker_id)
+        self._log.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker.id)
         self._log.then(stored)
 
     def announce(self, subscriber: Subscriber, *, resumed: bool) -> None:
@@ -207,7 +202,7 @@ class SessionClient:
             return
         self._subscribers.connection = None
         self._session.connected = False
-        self._position.last_seen_at = self._away_since = self._worker_rows.now()
+        self._position.last_seen_at = self._away_since = self._worker.rows.now()
         self._log.set(status=ChatSession.Status.AWAY, disconnected_at=self._away_since)
         if self._inbound.is_open:
             self._add_hook("disconnect")
@@ -234,7 +229,7 @@ class SessionClient:
         if self._inbound.is_open:
             here = self._subscribers.connection is not None
             status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
-            self._log.set(status=status, worker_id=self._worker_id)
+            self._log.set(status=status, worker_id=self._worker.id)
             self._log.note()
 
     # A client without a connection
@@ -243,7 +238,7 @@ class SessionClient:
         """Note that the client has made a request, without a connection."""
         if self._log.is_closed or self._subscribers.connection is not None:
             return
-        self._position.last_seen_at = self._away_since = self._worker_rows.now()
+        self._position.last_seen_at = self._away_since = self._worker.rows.now()
         self._log.set(disconnected_at=self._away_since)
         self._tell_started()
         self._log.note()
@@ -260,7 +255,7 @@ class SessionClient:
         age = settings.SESSION_AGE
         if not (self._has_acted or self._position.events_in):
             age = min(age, settings.UNUSED_SESSION_AGE)
-        return self._away_since < self._worker_rows.now() - timedelta(seconds=age)
+        return self._away_since < self._worker.rows.now() - timedelta(seconds=age)
 
     async def acted(self) -> None:
         """Note that the client has done something other than send an event."""
@@ -299,7 +294,7 @@ class SessionClient:
         The hash of the current one is kept, for ``awaits_login``.
         """
         former = self.tokens.current
-        self._log.set(former_token_hash=former, assigned_at=self._worker_rows.now())
+        self._log.set(former_token_hash=former, assigned_at=self._worker.rows.now())
         self.tokens = Tokens(hash_token(new_token()), "")
         self._write_tokens()
 
@@ -331,4 +326,4 @@ class SessionClient:
             self._log.then(partial(self._send, signals.session_started))
 
     def _send(self, signal: Signal, **arguments: Any) -> None:
-        self._send_signal(signal, self._chat, session=self._session, **arguments)
+        self._worker.send_signal(signal, self._chat, session=self._session, **arguments)

@@ -9,16 +9,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from django.utils import translation
-
 from chatsessions.auth.env import log_error
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, TurnStopped
 from chatsessions.handlers.chat import Chat, Handler
 from chatsessions.handlers.context import Context, current_turn, use_context
 from chatsessions.handlers.emitter import Turn
-from chatsessions.handlers.session import Session, supported_language
+from chatsessions.handlers.session import Session, in_language_of
 from chatsessions.timers import deadline
+
+from .host import SessionHost
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -97,17 +97,14 @@ class Lifespan:
         self,
         chat: Chat,
         session: Session,
+        worker: SessionHost,
         *,
         context: Callable[..., Context],
-        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
         self._chat = chat
         self._session = session
         self._context = context
-        #: Starts a task. A worker that stops waits until the task has ended.
-        self._start = start
-        self._run_in_thread = run_in_thread
+        self._worker = worker
         #: Whether handlers have run, so that there may be something to unload.
         self._begun = False
         #: The exception that the set-up has raised.
@@ -118,16 +115,16 @@ class Lifespan:
         self._stopped: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def handler(self) -> Handler | None:
-        """The handler that runs the set-up, before all others; None if there is no lifespan."""
+    def begin(self) -> Handler | None:
+        """
+        Note that handlers are about to run.
+
+        Returns the one that runs the set-up, before all others; None if there is no lifespan.
+        """
+        self._begun = True
         if "session_lifespan" not in self._chat.hooks:
             return None
         return Handler(function=self.start, takes_argument=False, is_async=True)
-
-    def begin(self) -> None:
-        """Note that handlers are about to run."""
-        self._begun = True
 
     async def start(self) -> None:
         """Run the generator up to its ``yield``. Raises the exception of the generator."""
@@ -135,7 +132,9 @@ class Lifespan:
             return  # and unloaded
         generator = self._chat.hooks["session_lifespan"].function()
         settled, stopped = self._settled, self._stopped = asyncio.Event(), asyncio.Event()
-        self._task = self._start(self._run(generator, settled, stopped, writer=current_turn()))
+        self._task = self._worker.start_lifespan(
+            self._run(generator, settled, stopped, writer=current_turn())
+        )
         await settled.wait()
         if self._error is not None:
             raise self._error
@@ -149,7 +148,7 @@ class Lifespan:
             self._stopped.set()
         if self._task is None:
             if self._begun and "session_unload" in self._chat.hooks:
-                self._task = self._start(self._tear_down(None))
+                self._task = self._worker.start_lifespan(self._tear_down(None))
         elif self._settled is not None and not self._settled.is_set():
             self._task.cancel()
 
@@ -161,9 +160,9 @@ class Lifespan:
         *,
         writer: Turn | None,
     ) -> None:
-        translation.activate(supported_language(self._session.language))
         # This code runs in no turn. The job that waits for the set-up closes the set-up's streams.
-        with use_context(self._context(None, writer=writer)):
+        context = self._context(None, writer=writer)
+        with in_language_of(self._session), use_context(context):
             try:
                 is_set_up = await self._set_up(generator)
             finally:
@@ -173,11 +172,10 @@ class Lifespan:
         await self._tear_down(generator if is_set_up else None)
 
     async def _tear_down(self, generator: AsyncGenerator[Any, None] | None) -> None:
-        translation.activate(supported_language(self._session.language))
         context = self._context(None)
         # This worker no longer owns the session, and its values can only be read.
         context.user_session = context.user_session.for_reading()
-        with use_context(context):
+        with in_language_of(self._session), use_context(context):
             if "session_unload" in self._chat.hooks:
                 await self._within_deadline("on_session_unload", self._unload)
             if generator is not None:
@@ -198,7 +196,7 @@ class Lifespan:
         if handler.is_async:
             await handler(None)
         else:
-            await self._run_in_thread(partial(handler, None))
+            await self._worker.threads.handle(partial(handler, None))
 
     async def _within_deadline(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Await ``step`` and log its exception, so that the other steps run all the same."""

@@ -163,7 +163,7 @@ class ChatConnection:
             self.sender.batch()
         if self._timer is not None:
             self._timer.cancel()
-        self._coming = self._loop.create_task(self._next())
+        self._coming = asyncio.ensure_future(self._receive_next())
         try:
             async with _while_here(self._coming):
                 await self._open(hello)
@@ -172,9 +172,6 @@ class ChatConnection:
             if told is not None:
                 self._tell(told)
             self.sender.close(code)
-
-    async def _next(self) -> Message:
-        return await self._receive_next()
 
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)
@@ -322,13 +319,8 @@ class ChatConnection:
             self._bad_frames += 1
             if self._bad_frames >= settings.MAX_BAD_FRAMES:
                 self.sender.close(CloseCode.PROTOCOL_VIOLATION)
-        elif self._is_hammered:
+        elif self._subscriber is not None and self._subscriber.served.client.is_hammered:
             self.sender.close(CloseCode.RATE_LIMITED)
-
-    @property
-    def _is_hammered(self) -> bool:
-        """Whether the client keeps sending although it is rate limited."""
-        return self._subscriber is not None and self._subscriber.served.client.is_hammered
 
     def _fail(
         self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION

@@ -23,7 +23,8 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.sessions.lifecycle import SessionHost, SessionLifecycle
+from chatsessions.sessions.host import SessionHost
+from chatsessions.sessions.lifecycle import SessionLifecycle
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
 from chatsessions.storage.journal import Journal
