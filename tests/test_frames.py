@@ -131,10 +131,6 @@ def test_unknown_keys_are_ignored() -> None:
     assert decode('{"type":"ping","later":{"version":[2]},"n":"x"}') == frames.Ping()
 
 
-def test_null_is_data_as_any_other() -> None:
-    assert decode_data(event(data="null")) is None
-
-
 # What is refused
 
 
@@ -252,20 +248,11 @@ def test_a_name_may_have_100_characters_of_any_script() -> None:
     assert event(name="ж" * 100).name == "ж" * 100
 
 
-@pytest.mark.parametrize("character", ["\x00", "\t", "\n", "\r", "\x1b", "\x1f", "\x7f"])
-@pytest.mark.parametrize("where", ["{}name", "na{}me", "{0}{0}"])
+@pytest.mark.parametrize("character", ["\x00", "\t", "\n", "\r", "\x1b", "\x1f", "\x7f", "\x85"])
+@pytest.mark.parametrize("where", ["{}", "{}name", "na{}me", "name{}", "{0}{0}"])
 def test_a_name_has_no_control_characters(character: str, where: str) -> None:
     name = json.dumps(where.format(character))
     refused(f'{{"type":"event","n":1,"name":{name},"data":1}}')
-
-
-@pytest.mark.parametrize("name", ["message\\n", "\\n"])
-def test_a_name_does_not_end_with_a_newline(name: str) -> None:
-    refused(f'{{"type":"event","n":1,"name":"{name}","data":{{}}}}')
-
-
-def test_a_name_has_no_control_characters_beyond_ascii() -> None:
-    refused('{"type":"event","n":1,"name":"a\\u0085b","data":1}')
 
 
 @pytest.mark.parametrize("key", ["profile", "client_type", "language"])
@@ -405,6 +392,7 @@ finite = st.recursive(
 
 
 @given(finite)
+@example(None)
 def test_data_is_what_json_says_it_is(value: Any) -> None:
     assert decode_data(event(data=json.dumps(value))) == value
 
@@ -432,13 +420,8 @@ def test_data_nested_deeper_than_the_limit_is_refused(inner: str) -> None:
     assert str(MAX_DEPTH) in data_refused(event(data=data, n=9)).detail
 
 
-@pytest.mark.parametrize("inner", ["1", '"x"', "null", "true"])
-def test_a_leaf_is_not_one_level_more(inner: str) -> None:
-    decode_data(event(data="[" * MAX_DEPTH + inner + "]" * MAX_DEPTH))
-
-
-@pytest.mark.parametrize("inner", ['"["', '"}{"'])
-def test_brackets_in_a_text_are_no_nesting(inner: str) -> None:
+@pytest.mark.parametrize("inner", ["1", '"x"', "null", "true", '"["', '"}{"'])
+def test_neither_a_leaf_nor_brackets_in_a_text_are_one_level_more(inner: str) -> None:
     decode_data(event(data="[" * MAX_DEPTH + inner + "]" * MAX_DEPTH))
 
 
@@ -571,22 +554,20 @@ def plain(frame: Any) -> dict[str, Any]:
 
 @given(server_frames)
 def test_a_server_frame_comes_back_as_it_was(frame: frames.ServerFrame) -> None:
-    again = frames.decode_server(encode(frame))
+    sent = encode(frame)
+    assert isinstance(json.loads(sent)["type"], str)
+    again = frames.decode_server(sent)
     assert type(again) is type(frame)
     assert plain(again) == plain(frame)
 
 
 @given(client_frames)
 def test_a_client_frame_comes_back_as_it_was(frame: frames.ClientFrame) -> None:
-    again = decode(encode(frame))
+    sent = encode(frame)
+    assert isinstance(json.loads(sent)["type"], str)
+    again = decode(sent)
     assert type(again) is type(frame)
     assert plain(again) == plain(frame)
-
-
-@given(server_frames | client_frames)
-def test_a_frame_is_one_json_object_with_a_type(frame: frames.ServerFrame) -> None:
-    content = json.loads(encode(frame))
-    assert isinstance(content["type"], str)
 
 
 @pytest.mark.parametrize(
@@ -655,24 +636,16 @@ def test_a_welcome_has_all_its_keys_also_where_they_are_null() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("code", "value"),
-    [
-        (frames.CloseCode.SHUTTING_DOWN, 4000),
-        (frames.CloseCode.TOO_SLOW, 4008),
-        (frames.CloseCode.SILENT, 4012),
-        (frames.CloseCode.RATE_LIMITED, 4013),
-        (frames.CloseCode.PROTOCOL_VIOLATION, 4500),
-        (frames.CloseCode.NOT_ALLOWED, 4502),
-        (frames.CloseCode.SESSION_ENDED, 4503),
-        (frames.CloseCode.TOO_MANY_SESSIONS, 4504),
-        (frames.CloseCode.TAKEN_OVER, 4509),
-        (frames.CloseCode.FRAME_TOO_LARGE, 1009),
-    ],
-)
-def test_close_codes_are_the_protocols(code: frames.CloseCode, value: int) -> None:
-    assert code == value
-
-
-def test_every_close_code_is_tested() -> None:
-    assert len(frames.CloseCode) == 10
+def test_close_codes_are_the_protocols() -> None:
+    assert {code.name: code.value for code in frames.CloseCode} == {
+        "SHUTTING_DOWN": 4000,
+        "TOO_SLOW": 4008,
+        "SILENT": 4012,
+        "RATE_LIMITED": 4013,
+        "PROTOCOL_VIOLATION": 4500,
+        "NOT_ALLOWED": 4502,
+        "SESSION_ENDED": 4503,
+        "TOO_MANY_SESSIONS": 4504,
+        "TAKEN_OVER": 4509,
+        "FRAME_TOO_LARGE": 1009,
+    }

@@ -87,7 +87,11 @@ def handler(way: Way, record: Callable[..., None], *, argument: bool) -> Callabl
 
 
 def record_all(chat: Chat, way: Way = "async", *, argument: bool = True) -> list[Any]:
-    """Every hook of ``chat`` writes down that it ran, and what it was given."""
+    """
+    Every hook of ``chat`` writes down that it ran, and what it was given.
+
+    The handler of ``work`` ends at once, that of ``hang`` when it is stopped.
+    """
     calls: list[Any] = []
 
     def recorder(name: str) -> Callable[..., None]:
@@ -98,6 +102,12 @@ def record_all(chat: Chat, way: Way = "async", *, argument: bool = True) -> list
     for name in WITHOUT_ARGUMENT:
         getattr(chat, name)(handler(way, recorder(name), argument=False))
     chat.on_event("work")(handler(way, recorder("on_event"), argument=argument))
+
+    @chat.on_event("hang")
+    async def hang() -> None:
+        calls.append("hang")
+        await asyncio.Event().wait()
+
     return calls
 
 
@@ -131,11 +141,6 @@ async def dead_session(chat: Chat, *events: tuple[int, str, Any], **fields: Any)
 @pytest.mark.parametrize("argument", [True, False])
 async def test_every_hook(worker: RunningWorker, chat: Chat, way: Way, argument: bool) -> None:
     calls = record_all(chat, way, argument=argument)
-
-    @chat.on_event("hang")
-    async def hang() -> None:
-        calls.append("hang")
-        await asyncio.Event().wait()
 
     def given(name: str, value: Any) -> Any:
         return (name, value) if argument else name
@@ -283,8 +288,8 @@ async def test_the_end_stops_the_turn_and_drops_what_waits(
 ) -> None:
     calls = record_all(chat)
 
-    @chat.on_event("hang")
-    async def hang() -> None:
+    @chat.on_event("clean up")
+    async def clean_up() -> None:
         calls.append("hang")
         try:
             await asyncio.Event().wait()
@@ -292,7 +297,7 @@ async def test_the_end_stops_the_turn_and_drops_what_waits(
             calls.append("cleaned up")
 
     client = await arrive(worker, chat)
-    first, second = client.send("hang"), client.send("work")
+    first, second = client.send("clean up"), client.send("work")
     await until(lambda: "hang" in calls)
     calls.clear()
     client.live.end("user")
@@ -328,12 +333,6 @@ async def test_what_a_stopped_handler_waits_for_counts_if_it_came_in_time(
 
 async def test_on_stop_comes_before_what_waits(worker: RunningWorker, chat: Chat) -> None:
     calls = record_all(chat)
-
-    @chat.on_event("hang")
-    async def hang() -> None:
-        calls.append("hang")
-        await asyncio.Event().wait()
-
     client = await arrive(worker, chat)
     client.send("hang")
     n = client.send("work", 1)
@@ -604,12 +603,6 @@ async def test_a_turn_that_the_shutdown_cuts_short(
 ) -> None:
     settings.CHATSESSIONS = {"SHUTDOWN_TIMEOUT": 0.05}
     calls = record_all(chat)
-
-    @chat.on_event("hang")
-    async def hang() -> None:
-        calls.append("hang")
-        await asyncio.Event().wait()
-
     client = await Client.open(worker, chat)
     client.send("hang", "data")
     await until(lambda: "hang" in calls)
@@ -674,24 +667,31 @@ async def test_a_failing_hook_is_logged_and_the_session_goes_on(
     assert [data for event, data in client.events if event == "error"] == []
 
 
-async def test_an_error_that_cannot_say_what_it_is_ends_its_turn_too(
-    worker: RunningWorker, chat: Chat, settings: Settings
-) -> None:
-    """Under DEBUG the turn ran for ever, and with it all that came after it."""
-    settings.DEBUG = True
+class Wordless(Exception):
+    """An error that cannot say what it is."""
 
-    class Wordless(Exception):
-        def __str__(self) -> str:
-            return str(self.detail)  # type: ignore[attr-defined]
+    def __str__(self) -> str:
+        return str(self.detail)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(Wordless(), "Wordless"), (ValueError("long " * 300_000), "ValueError: long")],
+)
+async def test_a_turn_ends_under_debug_whatever_its_error_says(
+    worker: RunningWorker, chat: Chat, settings: Settings, error: Exception, told: str
+) -> None:
+    """It ran for ever, and with it all that came after it: a long one was too long for an event."""
+    settings.DEBUG = True
 
     @chat.on_event("work")
     async def work() -> None:
-        raise Wordless
+        raise error
 
     client = await Client.open(worker, chat)
     for _ in range(2):
         assert await client.run("work") == "failed"
-    assert [data["detail"] for _, data in client.events] == ["Wordless", "Wordless"]
+    assert [data["detail"][:16] for _, data in client.events] == [told, told]
 
 
 @ways
@@ -741,23 +741,6 @@ async def test_hooks_of_many_connections_are_no_events_that_wait(
     go.set()
     assert await client.outcome(first) == "done"
     assert await client.outcome(second) == "done"
-
-
-async def test_a_long_error_is_cut_under_debug(
-    worker: RunningWorker, chat: Chat, settings: Settings
-) -> None:
-    """It was too long for an event, and its turn ran for ever."""
-    settings.DEBUG = True
-
-    @chat.on_event("work")
-    async def work() -> None:
-        raise ValueError("long " * 300_000)
-
-    client = await Client.open(worker, chat)
-    for _ in range(2):
-        assert await client.run("work") == "failed"
-    details = [data["detail"] for _, data in client.events]
-    assert [detail[:16] for detail in details] == ["ValueError: long"] * 2
 
 
 @ways
@@ -957,16 +940,11 @@ async def test_signals_are_sent_when_it_is_stored(worker: RunningWorker, chat: C
         user_session["worked"] = True
 
     client = await Client.open(worker, chat)
-    turn_finished.connect(look, sender=chat)
-    session_ended.connect(look, sender=chat)
-    try:
+    with connected(turn_finished, look, chat), connected(session_ended, look, chat):
         await client.run("work")
         await until(lambda: len(stored) == 1)
         client.live.end("user")
         await until(lambda: len(stored) == 2)
-    finally:
-        turn_finished.disconnect(look, sender=chat)
-        session_ended.disconnect(look, sender=chat)
     state = '{"worked":true}'
     assert stored == [("connected", 1, state), ("ended", 1, state)]
 
@@ -996,21 +974,18 @@ async def test_a_raising_receiver_changes_nothing(
         raise ValueError("on purpose")
 
     chosen: Callable[..., Any] = receiver if way == "sync" else areceiver
-    for signal in SIGNALS.values():
-        signal.connect(chosen, sender=chat)
-    try:
-        with receiving(SIGNALS, "async", chat) as received:
-            client = await arrive(worker, chat)
-            assert await client.run("work", 1) == "done"
-            client = await come_back(worker, chat, client)
-            await until(lambda: calls.count("on_connect") == 2)
-            client.live.end("user")
-            await client.live.until_closed()
-            # A start and an event, two connections, one that left, and the end.
-            await until(lambda: len(received) == len(raised) == len(_errors(caplog)) == 7)
-    finally:
+    with ExitStack() as stack:
         for signal in SIGNALS.values():
-            signal.disconnect(chosen, sender=chat)
+            stack.enter_context(connected(signal, chosen, chat))
+        received = stack.enter_context(receiving(SIGNALS, "async", chat))
+        client = await arrive(worker, chat)
+        assert await client.run("work", 1) == "done"
+        client = await come_back(worker, chat, client)
+        await until(lambda: calls.count("on_connect") == 2)
+        client.live.end("user")
+        await client.live.until_closed()
+        # A start and an event, two connections, one that left, and the end.
+        await until(lambda: len(received) == len(raised) == len(_errors(caplog)) == 7)
     assert raised == [way] * 7
     assert calls == [
         "on_session_load",

@@ -103,6 +103,18 @@ def log(chat: Chat) -> list[str]:
     return log
 
 
+def record_loads(chat: Chat, log: list[str]) -> None:
+    """Write down when the session is loaded and unloaded."""
+
+    @chat.on_session_load
+    async def load() -> None:
+        log.append("load")
+
+    @chat.on_session_unload
+    async def unload() -> None:
+        log.append("unload")
+
+
 async def test_what_is_opened_is_closed_when_the_session_is_let_go(
     worker: Worker, chat: Chat, log: list[str]
 ) -> None:
@@ -143,9 +155,8 @@ async def test_a_session_that_ends_while_it_is_set_up_is_set_up_first(
         yield
         log.append("closed")
 
-    chat.on_session_load(lambda: log.append("load"))
     chat.on_chat_end(lambda: log.append("end"))
-    chat.on_session_unload(lambda: log.append("unload"))
+    record_loads(chat, log)
     client = await Client.open(worker, chat)
     await until(lambda: log)
     client.live.end("app")
@@ -383,10 +394,7 @@ async def test_a_session_that_goes_before_it_is_set_up_is_unloaded_once(
         yield
         log.append("closed")
 
-    @chat.on_session_unload
-    async def unload() -> None:
-        log.append("unload")
-
+    record_loads(chat, log)
     live = (await worker.open(chat, ConnectRequest(user=AnonymousUser()))).live
     live.go()
     live.discard()
@@ -406,14 +414,7 @@ async def test_nothing_is_loaded_in_a_session_that_goes_while_it_is_set_up(
         await asyncio.Event().wait()
         yield
 
-    @chat.on_session_load
-    async def load() -> None:
-        log.append("load")
-
-    @chat.on_session_unload
-    async def unload() -> None:
-        log.append("unload")
-
+    record_loads(chat, log)
     client = await Client.open(worker, chat)
     await opening.wait()
     client.live.refused(None, OwnershipLost(client.live.id))
@@ -461,14 +462,7 @@ async def test_a_session_whose_lifespan_failed_is_unloaded_all_the_same(
         if log:
             yield
 
-    @chat.on_session_load
-    async def load() -> None:
-        log.append("load")
-
-    @chat.on_session_unload
-    async def unload() -> None:
-        log.append("unload")
-
+    record_loads(chat, log)
     client = await Client.open(worker, chat)
     await until(lambda: log == ["load"])
     client.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,20 @@ class Website:
     async def leave(self) -> None:
         self._in.put_nowait({"type": "websocket.disconnect", "code": 1006})
         await self.task
+
+
+def before(text: str, step: Callable[[], Awaitable[object]]) -> Callable[[Send], Send]:
+    """Middleware that awaits ``step`` before it sends a message that has ``text``."""
+
+    def wrap(send: Send) -> Send:
+        async def with_step(message: Sent) -> None:
+            if text in message.get("text", ""):
+                await step()
+            await send(message)
+
+        return with_step
+
+    return wrap
 
 
 @pytest.fixture
@@ -196,23 +211,23 @@ async def test_the_time_for_hello_begins_when_it_can_be_read(
     await line.leave()
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no more today"), asyncio.CancelledError("not you")]
+)
 async def test_a_send_that_raises_is_logged_with_its_reason(
-    echo: Chat, caplog: pytest.LogCaptureFixture
+    echo: Chat, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    def broken(send: Send) -> Send:
-        async def refusing(message: Sent) -> None:
-            if "echo" in message.get("text", ""):
-                raise RuntimeError("no more today")
-            await send(message)
+    """Also where something that it waited for was cancelled."""
 
-        return refusing
+    async def fail() -> None:
+        raise error
 
-    line = Website(echo, broken)
+    line = Website(echo, before("echo", fail))
     await line.open()
     line.message("hello")
     await until(lambda: line.code == 4000)
     [warning] = [one for one in caplog.records if one.levelno >= logging.WARNING]
-    assert "no more today" in warning.getMessage()
+    assert str(error) in warning.getMessage()
     await line.leave()
 
 
@@ -221,39 +236,15 @@ async def test_a_client_that_has_left_is_no_warning(
 ) -> None:
     """Since ASGI 2.4 a server says by OSError that the client is gone: every day's business."""
 
-    def left(send: Send) -> Send:
-        async def gone(message: Sent) -> None:
-            if "echo" in message.get("text", ""):
-                raise ConnectionResetError("gone")
-            await send(message)
+    async def fail() -> None:
+        raise ConnectionResetError("gone")
 
-        return gone
-
-    line = Website(echo, left, asgi={"version": "3.0", "spec_version": "2.4"})
+    line = Website(echo, before("echo", fail), asgi={"version": "3.0", "spec_version": "2.4"})
     await line.open()
     line.message("hello")
     await until(lambda: line.code is not None)
     await line.leave()
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
-
-
-async def test_something_cancelled_that_a_send_waited_for_is_a_failure_of_that_send(
-    echo: Chat, caplog: pytest.LogCaptureFixture
-) -> None:
-    def cancelled(send: Send) -> Send:
-        async def raising(message: Sent) -> None:
-            if "echo" in message.get("text", ""):
-                raise asyncio.CancelledError("not you")
-            await send(message)
-
-        return raising
-
-    line = Website(echo, cancelled)
-    await line.open()
-    line.message("hello")
-    await until(lambda: line.code == 4000)
-    assert "not you" in caplog.text
-    await line.leave()
 
 
 async def test_a_send_that_never_returns_is_given_up_and_the_close_sent(
@@ -264,19 +255,14 @@ async def test_a_send_that_never_returns_is_given_up_and_the_close_sent(
     hangs = asyncio.Event()
     ended: list[str] = []
 
-    def hanging(send: Send) -> Send:
-        async def hang(message: Sent) -> None:
-            if "echo" in message.get("text", ""):
-                hangs.set()
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    ended.append("cancelled")
-            await send(message)
+    async def hang() -> None:
+        hangs.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
 
-        return hang
-
-    line = Website(echo, hanging)
+    line = Website(echo, before("echo", hang))
     await line.open()
     line.message("hello")
     await until(hangs.is_set)
@@ -298,19 +284,13 @@ async def test_a_send_that_ignores_its_cancellation_does_not_keep_the_connection
     monkeypatch.setattr(sender, "STOP_TIMEOUT", 0.1)
     hangs, free = asyncio.Event(), asyncio.Event()
 
-    def stubborn(send: Send) -> Send:
-        async def hang(message: Sent) -> None:
-            while "echo" in message.get("text", "") and not free.is_set():
-                hangs.set()
-                try:
-                    await free.wait()
-                except asyncio.CancelledError:
-                    continue
-            await send(message)
+    async def hang() -> None:
+        while not free.is_set():
+            hangs.set()
+            with suppress(asyncio.CancelledError):
+                await free.wait()
 
-        return hang
-
-    line = Website(echo, stubborn)
+    line = Website(echo, before("echo", hang))
     await line.open()
     line.message("hello")
     await until(hangs.is_set)
@@ -330,15 +310,7 @@ async def test_what_an_unread_line_has_waiting_is_bounded(
     monkeypatch.setattr(connection, "FRAME_BURST", 100)
     monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
 
-    def hanging(send: Send) -> Send:
-        async def hang(message: Sent) -> None:
-            if "pong" in message.get("text", ""):
-                await asyncio.Event().wait()
-            await send(message)
-
-        return hang
-
-    line = Website(chat, hanging)
+    line = Website(chat, before("pong", asyncio.Event().wait))
     await line.open()
     for _ in range(300):
         line.say({"type": "ping"})
@@ -358,15 +330,7 @@ async def test_what_a_client_acknowledges_and_does_not_read_is_bounded(
     async def tell() -> None:
         await context.emitter.emit("page", "x" * 60_000)
 
-    def hanging(send: Send) -> Send:
-        async def hang(message: Sent) -> None:
-            if '"page"' in message.get("text", ""):
-                await asyncio.Event().wait()
-            await send(message)
-
-        return hang
-
-    line = Website(chat, hanging)
+    line = Website(chat, before('"page"', asyncio.Event().wait))
     await line.open()
     [live] = worker.live.values()
     for turn in range(1, 31):
@@ -453,14 +417,6 @@ async def test_a_thread_that_sends_waits_for_no_client(chat: Chat, worker: Worke
     """A handler written as ``def`` goes on while its client takes nothing."""
     free = asyncio.Event()
 
-    def hanging(send: Send) -> Send:
-        async def hang(message: Sent) -> None:
-            if '"name":"thing"' in message.get("text", ""):
-                await free.wait()
-            await send(message)
-
-        return hang
-
     @chat.on_message
     def handle() -> None:
         for number in range(20):
@@ -468,7 +424,7 @@ async def test_a_thread_that_sends_waits_for_no_client(chat: Chat, worker: Worke
         context.emitter.flush()
         worker.loop.call_soon_threadsafe(free.set)
 
-    line = Website(chat, hanging)
+    line = Website(chat, before('"name":"thing"', free.wait))
     await line.open()
     line.message("hello")
     await until(lambda: line.has('"status":"done"'))
@@ -480,15 +436,10 @@ async def test_behind_what_was_not_sent_only_the_close_is(chat: Chat, settings: 
     settings.CHATSESSIONS = {"TOKEN_INTERVAL": 0.2}
     waits, fail = asyncio.Event(), asyncio.Event()
 
-    def failing(send: Send) -> Send:
-        async def refuse(message: Sent) -> None:
-            if '"name":"fails"' in message.get("text", ""):
-                waits.set()
-                await fail.wait()
-                raise ConnectionError("not sent")
-            await send(message)
-
-        return refuse
+    async def refuse() -> None:
+        waits.set()
+        await fail.wait()
+        raise ConnectionError("not sent")
 
     @chat.on_chat_start
     async def start() -> None:
@@ -499,7 +450,7 @@ async def test_behind_what_was_not_sent_only_the_close_is(chat: Chat, settings: 
         await message.stream_token("waits in the bundle")
         fail.set()
 
-    line = Website(chat, failing)
+    line = Website(chat, before('"name":"fails"', refuse))
     await line.open(bundles=True)
     await until(lambda: line.code is not None)
     assert not line.has("waits in the bundle")

@@ -80,6 +80,10 @@ class Socket(Communicator):
         self.session, self.token = (await self.receive_from()).split()
         return self.session
 
+    def back(self) -> Socket:
+        """A new connection of the client, with which it comes back."""
+        return Socket(self.application, f"/ws/?session={self.session}&token={self.token}")
+
     async def ask(self, text: str) -> str:
         await self.send_to(text)
         answer: str = await self.receive_from()
@@ -103,9 +107,13 @@ async def test_an_exception_in_receive_closes_the_connection_and_not_the_session
     row = await row_of(client)
     assert (row.status, row.worker_id) == ("away", None)
     assert row.state == '{"connects":1,"count":1,"failing":true}'
+    back = client.back()
+    assert await back.open() == client.session
+    assert await back.ask("b") == "b 2"
+    await back.disconnect()
 
 
-async def test_senders_of_signals(worker: RunningWorker, chat: Chat) -> None:
+async def test_senders_of_signals(worker: RunningWorker) -> None:
     """The consumer class, as the signals' documentation says."""
     senders: list[Any] = []
 
@@ -120,7 +128,7 @@ async def test_senders_of_signals(worker: RunningWorker, chat: Chat) -> None:
     assert [sender.name for sender in senders] == [f"{__name__}.Counter"]
 
 
-async def test_started_is_sent_when_the_row_is_there(worker: RunningWorker, chat: Chat) -> None:
+async def test_started_is_sent_when_the_row_is_there(worker: RunningWorker) -> None:
     found: list[bool] = []
 
     async def receiver(session: Any, **_: Any) -> None:
@@ -135,15 +143,14 @@ async def test_started_is_sent_when_the_row_is_there(worker: RunningWorker, chat
 
 
 async def test_a_lost_first_frame_locks_nobody_out(worker: RunningWorker, chat: Chat) -> None:
-    application = Counter.as_asgi(chat=chat)
-    first = Socket(application, "/ws/")
+    first = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await first.open()
     await first.ask("hello")
     await first.disconnect()
-    again = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    again = first.back()
     await again.connect()  # its first frame, with the new token, is lost
     await again.disconnect()
-    third = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    third = first.back()
     assert await third.open() == first.session
     await third.disconnect()
 
@@ -503,14 +510,13 @@ async def test_the_right_token_finds_the_session(worker: RunningWorker, chat: Ch
     def receiver(**arguments: Any) -> None:
         resumed.append(arguments["resumed"])
 
-    application = Counter.as_asgi(chat=chat)
     with connected(session_connected, receiver, chat):
-        first = Socket(application, "/ws/")
+        first = Socket(Counter.as_asgi(chat=chat), "/ws/")
         await first.open()
         await first.ask("a")
         await first.disconnect()
         await until(lambda: not worker.live)
-        back = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+        back = first.back()
         assert await back.open() == first.session
         assert back.token != first.token
         assert await back.ask("b") == "b 2"
@@ -518,7 +524,7 @@ async def test_the_right_token_finds_the_session(worker: RunningWorker, chat: Ch
     assert resumed == [False, True]
     await eventually(stored(back, connects=2))
     # It was heard with the new token: the old one is no good any more.
-    late = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    late = first.back()
     assert await late.open() != first.session
     await late.disconnect()
     await back.disconnect()
@@ -544,17 +550,16 @@ async def test_the_token_of_another_chat_is_no_good(worker: RunningWorker, chat:
     first = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await first.open()
     await first.disconnect()
-    application = Counter.as_asgi(chat="another")
-    other = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    first.application = Counter.as_asgi(chat="another")
+    other = first.back()
     assert await other.open() != first.session
     await other.disconnect()
 
 
 async def test_a_second_connection_takes_over(worker: RunningWorker, chat: Chat) -> None:
-    application = Counter.as_asgi(chat=chat)
-    first = Socket(application, "/ws/")
+    first = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await first.open()
-    second = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    second = first.back()
     assert await second.open() == first.session
     assert await first.receive_output() == {"type": "websocket.close", "code": 4509}
     await first.send_to("which came too late")
@@ -608,23 +613,19 @@ async def test_the_chat_of_the_class(worker: RunningWorker, chat: Chat) -> None:
 # Errors
 
 
-async def test_an_exception_in_connect(worker: RunningWorker, chat: Chat) -> None:
+@pytest.mark.parametrize(
+    ("where", "state"),
+    [("connect", '{"connects":1}'), ("disconnect", '{"connects":1,"code":1000}')],
+)
+async def test_an_exception_in_connect_or_disconnect(
+    worker: RunningWorker, chat: Chat, where: str, state: str
+) -> None:
     class Failing(Counter):
         async def connect(self) -> None:
             await super().connect()
-            raise ValueError("on purpose")
+            if where == "connect":
+                raise ValueError("on purpose")
 
-    client = Socket(Failing.as_asgi(chat=chat), "/ws/")
-    await client.open()
-    with pytest.raises(ValueError, match="on purpose"):
-        await client.receive_output()
-    await until(lambda: not worker.live)
-    row = await row_of(client)
-    assert (row.status, row.worker_id, row.state) == ("away", None, '{"connects":1}')
-
-
-async def test_an_exception_in_disconnect(worker: RunningWorker, chat: Chat) -> None:
-    class Failing(Counter):
         async def disconnect(self, code: int) -> None:
             await super().disconnect(code)
             raise ValueError("on purpose")
@@ -632,11 +633,10 @@ async def test_an_exception_in_disconnect(worker: RunningWorker, chat: Chat) -> 
     client = Socket(Failing.as_asgi(chat=chat), "/ws/")
     await client.open()
     with pytest.raises(ValueError, match="on purpose"):
-        await client.disconnect()
+        await (client.receive_output() if where == "connect" else client.disconnect())
     await until(lambda: not worker.live)
     row = await row_of(client)
-    assert (row.status, row.worker_id) == ("away", None)
-    assert row.state == '{"connects":1,"code":1000}'
+    assert (row.status, row.worker_id, row.state) == ("away", None, state)
 
 
 async def test_an_exception_in_a_handler_of_the_channel_layer(
@@ -651,20 +651,6 @@ async def test_an_exception_in_a_handler_of_the_channel_layer(
     await until(lambda: not worker.live)
     row = await row_of(client)
     assert (row.status, row.worker_id) == ("away", None)
-
-
-async def test_a_session_goes_on_after_an_exception(worker: RunningWorker, chat: Chat) -> None:
-    application = Counter.as_asgi(chat=chat)
-    client = Socket(application, "/ws/")
-    await client.open()
-    await client.ask("a")
-    await client.send_to("fail")
-    with pytest.raises(ValueError, match="on purpose"):
-        await client.receive_output()
-    back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
-    assert await back.open() == client.session
-    assert await back.ask("b") == "b 2"
-    await back.disconnect()
 
 
 async def test_a_connection_that_is_denied(worker: RunningWorker, chat: Chat) -> None:
@@ -711,10 +697,9 @@ async def test_a_server_that_shuts_down(worker: RunningWorker, chat: Chat) -> No
 async def test_too_many_sessions(worker: RunningWorker, chat: Chat, settings: Settings) -> None:
     settings.CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1}
     user = await User.objects.acreate(username="barbara")
-    application = Counter.as_asgi(chat=chat)
 
     def socket(query: str = "") -> Socket:
-        client = Socket(application, f"/ws/{query}")
+        client = Socket(Counter.as_asgi(chat=chat), f"/ws/{query}")
         client.scope["user"] = user
         return client
 
@@ -738,8 +723,7 @@ async def test_too_many_sessions(worker: RunningWorker, chat: Chat, settings: Se
 async def test_an_ended_session_closes(
     worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
-    application = Counter.as_asgi(chat=chat)
-    client = Socket(application, "/ws/")
+    client = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await client.open()
     await client.ask("a")
     await aend_session(client.session, "admin")
@@ -749,7 +733,7 @@ async def test_an_ended_session_closes(
     assert (row.status, row.end_reason) == ("ended", "admin")
     assert row.state == '{"connects":1,"count":1}'
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-    back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    back = client.back()
     assert await back.open() != client.session
     await back.disconnect()
 
@@ -845,13 +829,11 @@ async def test_a_session_that_another_worker_takes_at_this_moment_is_not_waited_
     worker: RunningWorker, chat: Chat
 ) -> None:
     """Between the look at its row and the commit that claims it."""
-    application = Counter.as_asgi(chat=chat)
-    client = Socket(application, "/ws/")
+    client = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await client.open()
     await client.disconnect()
     await until(lambda: not worker.live)
-    query = f"?session={client.session}&token={client.token}"
-    back = Socket(application, f"/ws/{query}")
+    back = client.back()
     with another_connection() as other:
         other.execute("BEGIN IMMEDIATE" if other.is_sqlite else "BEGIN")
         take = "UPDATE chatsessions_chatsession SET generation = generation + 1 WHERE id = ?"
@@ -861,7 +843,7 @@ async def test_a_session_that_another_worker_takes_at_this_moment_is_not_waited_
         other.execute("COMMIT")
     assert await refused == {"type": "websocket.close", "code": 4000}
     await back.disconnect()
-    again = Socket(application, f"/ws/{query}")
+    again = client.back()
     assert await again.open() == client.session
     await again.disconnect()
 
@@ -872,13 +854,12 @@ async def test_a_store_that_fails_at_connect_asks_to_come_back(
 ) -> None:
     """No traceback, no 1011, and no session that is connected to nobody."""
     settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
-    application = Counter.as_asgi(chat=chat)
-    client = Socket(application, "/ws/")
+    client = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await client.open()
     await client.disconnect()
     await until(lambda: not worker.live)
     await worker.journal.settled()
-    back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    back = client.back()
     settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3, "USER_SESSION_STORE": kept_in}
     with failing() if kept_in == "cached_db" else raising(cache):
         assert await refusal(back) == {"type": "websocket.close", "code": 4000}
@@ -886,7 +867,7 @@ async def test_a_store_that_fails_at_connect_asks_to_come_back(
         settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
     await until(lambda: not worker.live)
     await until(lambda: worker.journal.failure is None)
-    again = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    again = client.back()
     assert await again.open() == client.session
     await again.disconnect()
 
