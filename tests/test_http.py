@@ -1074,6 +1074,23 @@ async def test_a_question_is_answered_by_another_request(worker: Worker, chat: C
     assert (late.status_code, late.told["error"]) == (409, "call_closed")
 
 
+async def test_all_of_a_turn_that_asked_is_told_to_who_posts_its_message_again(
+    worker: Worker, chat: Chat
+) -> None:
+    @chat.on_message
+    async def order() -> None:
+        answer = await AskUserMessage("How many?").send()
+        await Message(f"{answer and answer['output']} it is.").send()
+
+    api, key = Api(), str(uuid4())
+    [ask] = (await api.post("a pizza", id=key)).told["events"]
+    await api.post(call=ask["data"]["call"], data={"content": "Two"})
+    response = await api.post("a pizza", id=key)
+    assert (response.status_code, response.told["turn"]["status"]) == (200, "done")
+    assert response.told["events"][0]["name"] == "ask"
+    assert texts(response.told) == ["Two it is."]
+
+
 async def next_ask(api: Api) -> dict[str, Any]:
     """The latest question that the session's log has."""
     asks: list[dict[str, Any]] = []

@@ -447,7 +447,7 @@ class Collected:
         wanted = self.everything or turn is None or turn == self.turn
         if self.turn is not None and (own or not wanted):
             return
-        if event.name == "ask" and turn == self.turn:
+        if event.name == "ask" and turn == self.turn and self.status == "running":
             self.can_answer = True  # the turn waits for the client
         self._bytes += len(bytes(event.data))
         if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
