@@ -1,8 +1,7 @@
 """
-A client of the protocol: which frames it sends and when, and its connection.
+A client of the protocol: which frames it sends and when, and its connections.
 
-:class:`ProtocolClient` has no socket and never waits; :class:`ConnectedClient` gives it a
-transport. All tests that speak the protocol use one of these, and add their assertions.
+All tests that speak the protocol use :class:`ProtocolClient`, and add their assertions.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,20 +50,13 @@ class ProtocolClient(Conversation):
     """
     Sends hello, numbers and repeats its events, acknowledges the server's, and resumes its session.
 
-    :meth:`take_outgoing` returns the texts to send, :meth:`receive` takes those of the server, and
-    :meth:`tick` does what is due. With ``acks=False`` it acknowledges nothing. With
-    ``repeats=False`` it sends each event immediately and only once, even beyond the server's
-    window, and never pings by itself.
+    It has connections, one after another. :meth:`take_outgoing` returns the texts to send,
+    :meth:`receive` takes those of the server, and :meth:`tick` does what is due; none of them
+    waits. With ``acks=False`` it acknowledges nothing. With ``repeats=False`` it sends each event
+    immediately and only once, even beyond the server's window, and never pings by itself.
     """
 
-    def __init__(
-        self,
-        hello: frames.Hello,
-        *,
-        acks: bool = True,
-        repeats: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, hello: frames.Hello, *, acks: bool = True, repeats: bool = True) -> None:
         super().__init__()
         #: Its first frame; the session, token and owner are those of the last welcome.
         self._hello = hello
@@ -80,7 +71,6 @@ class ProtocolClient(Conversation):
         #: Whether it acknowledges without being told.
         self.acks = acks
         self._repeats = repeats
-        self._clock = clock
         self._outgoing: deque[str] = deque()
         self._acked = 0
         self._unacked_size = 0
@@ -90,6 +80,15 @@ class ProtocolClient(Conversation):
         self._retry_at: float | None = None
         #: When it last received something, sent something, and had an event accepted.
         self._heard = self._spoke = self._progress = 0.0
+        #: The code of the last close, 1006 for a lost connection; None while it is open.
+        self.close_code: int | None = None
+        #: Whether the server closed the last connection.
+        self.closed_by_server = False
+        self._transport: Transport | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._sending = asyncio.Lock()
+        #: Set, and cleared at once, whenever something came from the server.
+        self._news = asyncio.Event()
 
     @property
     def received(self) -> int:
@@ -109,7 +108,7 @@ class ProtocolClient(Conversation):
         self.welcomed = False
         self._outgoing.clear()
         self._retry_at = None
-        self._heard = self._spoke = self._clock()
+        self._heard = self._spoke = time.monotonic()
 
     def say_hello(self, **changes: Any) -> None:
         """
@@ -122,15 +121,16 @@ class ProtocolClient(Conversation):
         hello = {key: value for key, value in (known | changes).items() if value is not None}
         received = hello.get("received", 0)
         if received < self.received:
-            self._forget()
-            self._delivery.received = received
+            self._forget(received)
         self._acked = self.received
         self._put_frame(hello)
 
     def _put_frame(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
-        """Send a frame as it is."""
+        """Send a frame as it is; without a connection it is lost."""
+        if not self.connected:
+            return
         text = msgspec.json.encode(frame).decode()
-        self._spoke = self._clock()
+        self._spoke = time.monotonic()
         self._note(True, frame if isinstance(frame, dict) else msgspec.json.decode(text))
         self._outgoing.append(text)
 
@@ -161,7 +161,7 @@ class ProtocolClient(Conversation):
         """Send as many waiting events as the server's window allows."""
         if self._repeats and self.welcomed and self._retry_at is None:
             for _, sent in self._delivery.to_send():
-                self._progress = self._clock()
+                self._progress = time.monotonic()
                 self._put_frame(sent.frame())
 
     # Time
@@ -172,18 +172,18 @@ class ProtocolClient(Conversation):
         welcome = self._welcome
         if welcome is None or not self.welcomed:
             return False
-        return self._clock() - self._heard > DEAD_AFTER * welcome.heartbeat
+        return time.monotonic() - self._heard > DEAD_AFTER * welcome.heartbeat
 
     @property
     def due_in(self) -> float:
         """The seconds until :meth:`tick` is due, unless something comes before."""
         if self._retry_at is None:
             return TICK
-        return min(TICK, max(0.0, self._retry_at - self._clock()))
+        return min(TICK, max(0.0, self._retry_at - time.monotonic()))
 
     def tick(self) -> None:
         """Repeat events, acknowledge and ping, as far as each is due."""
-        welcome, now = self._welcome, self._clock()
+        welcome, now = self._welcome, time.monotonic()
         if welcome is None or not self.welcomed:
             return
         if self._retry_at is not None and now >= self._retry_at:
@@ -202,7 +202,7 @@ class ProtocolClient(Conversation):
 
     def receive(self, text: str | bytes) -> None:
         """Take a text of the server: a frame, or several in a bundle."""
-        self._heard = self._clock()
+        self._heard = time.monotonic()
         if isinstance(text, bytes):
             self.problems.append("a binary frame")
             return
@@ -225,7 +225,7 @@ class ProtocolClient(Conversation):
             self.acknowledge()
 
     def _note(self, sent: bool, frame: dict[str, Any]) -> None:
-        self.record.append(Recorded(self._clock(), self.connections, sent, frame))
+        self.record.append(Recorded(time.monotonic(), self.connections, sent, frame))
 
     def _apply(self, frame: frames.ServerFrame) -> None:
         received = self.received
@@ -238,15 +238,17 @@ class ProtocolClient(Conversation):
         if isinstance(frame, frames.Error) and frame.n is not msgspec.UNSET:
             self._handle_refusal(frame, frame.n)
         if isinstance(frame, frames.Accepted):
-            self._progress = self._clock()
+            self._progress = time.monotonic()
         if received == self._acked < self.received:
-            self._unacked_since = self._clock()
+            self._unacked_since = time.monotonic()
         self._send_waiting()
 
     def _take_welcome(self, welcome: frames.Welcome) -> None:
         if self.welcomed:
             self.problems.append("two welcomes")
-        if self._is_another_owner(welcome):
+        known = self._welcome
+        if known is not None and not welcome.resumed and known.owner != welcome.owner:
+            # The events that wait are of another user.
             self._delivery.refuse_all()
             self._hello = msgspec.structs.replace(self._hello, env=None, thread=None, profile=None)
         super()._apply(welcome)
@@ -268,23 +270,9 @@ class ProtocolClient(Conversation):
             retry_after = 1.0 if error.retry_after is msgspec.UNSET else error.retry_after
             wait = self._delivery.refused(n, retry_after)
             if wait is not None:
-                self._retry_at = self._clock() + wait
+                self._retry_at = time.monotonic() + wait
 
-
-class ConnectedClient(ProtocolClient):
-    """A client of the protocol with connections, one after another."""
-
-    def __init__(self, hello: frames.Hello, **options: Any) -> None:
-        super().__init__(hello, **options)
-        #: The code of the last close, 1006 for a lost connection; None while it is open.
-        self.close_code: int | None = None
-        #: Whether the server closed the last connection.
-        self.closed_by_server = False
-        self._transport: Transport | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._sending = asyncio.Lock()
-        #: Set, and cleared at once, whenever something came from the server.
-        self._news = asyncio.Event()
+    # The connection
 
     @property
     def connected(self) -> bool:
@@ -341,10 +329,11 @@ class ConnectedClient(ProtocolClient):
             if not reader.cancelled():
                 reader.result()
 
-    def _put_frame(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
-        """Send a frame as it is; without a connection it is lost."""
-        if self.connected:
-            super()._put_frame(frame)
+    async def _send_numbered(self, sent: Sent) -> int:
+        """Send ``sent`` as :meth:`add` does, and return its number."""
+        self.add(sent)
+        await self.flush()
+        return sent.n
 
     async def flush(self) -> None:
         """Send all outgoing texts."""

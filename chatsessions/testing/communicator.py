@@ -25,7 +25,7 @@ from chatsessions.storage.files import store_upload
 from chatsessions.storage.log import read_before
 
 from .cleanup import enter, leave
-from .client import ConnectedClient
+from .client import ProtocolClient
 from .conversation import Button, ChatEvent, ChatMessage, Sent
 from .failures import ChatAssertionError, ChatRefused, report, server_log
 from .transport import (
@@ -49,7 +49,7 @@ SILENCE = 0.1
 ALLOWED_ORIGIN = "allowed"
 
 
-class ChatCommunicator(ConnectedClient):
+class ChatCommunicator(ProtocolClient):
     """
     A client that keeps to the protocol, connected during an ``async with`` block.
 
@@ -265,11 +265,9 @@ class ChatCommunicator(ConnectedClient):
         return await self._send_numbered(button.press())
 
     async def _send_numbered(self, sent: Sent) -> int:
-        self.add(sent)
         if sent.call is None:  # an answer has no turn of its own
             self._last = sent
-        await self.flush()
-        return sent.n
+        return await super()._send_numbered(sent)
 
     async def upload(self, name: str, content: bytes | str, *, mime: str = "") -> str:
         """

@@ -285,12 +285,12 @@ class Conversation:
             for call, action in offered
         ]
 
-    def _forget(self) -> None:
-        """Forget the entries, as a page does when it is reloaded."""
+    def _forget(self, received: int = 0) -> None:
+        """Forget the entries, as a page does when it is reloaded; those up to ``received`` came."""
         self._events.clear()
         self._changes.clear()
         self._log = ConversationReducer(self._log.session)
-        self._delivery.received = 0
+        self._delivery.received = received
 
     # Frames
 
@@ -324,11 +324,6 @@ class Conversation:
         else:
             self._pongs.append(frame.head)
 
-    def _is_another_owner(self, welcome: frames.Welcome) -> bool:
-        """Return True if a welcome is for another user than the last one."""
-        before = self._welcome
-        return before is not None and not welcome.resumed and before.owner != welcome.owner
-
     def _welcomed(self, welcome: frames.Welcome) -> None:
         if not welcome.resumed:
             self._turns.clear()
@@ -343,9 +338,7 @@ class Conversation:
             window=DEFAULT_WINDOW if welcome.window is msgspec.UNSET else welcome.window,
         )
         if cleared:
-            received = self._delivery.received
-            self._forget()
-            self._delivery.received = received
+            self._forget(self._delivery.received)
         self._delivery.renumber()
         if not isinstance(welcome.earlier, msgspec.UnsetType):
             self._kept_from = welcome.earlier
@@ -434,18 +427,20 @@ class Conversation:
 
     # Receiving
 
-    def _peek(self, name: str | None = None) -> ChatEvent | None:
+    def _peek(self, name: str | None) -> ChatEvent | None:
         """Return the next entry ``name``, or of any name; None if there is none yet."""
         for event in self._events:
-            if event.n is None and name in (None, event.name) and self._is_unread(event):
+            is_later = event.seq > self._positions.get(event.name, 0)
+            is_unread = is_later and event.seq not in self._completing
+            if is_unread and event.n is None and name in (None, event.name):
                 return event
         return None
 
-    def _take(self, name: str | None = None) -> ChatEvent | None:
+    def _take(self, name: str | None) -> ChatEvent | None:
         """Return the next entry ``name``, and count it as received."""
         event = self._peek(name)
         if event is not None:
-            self._receive(event)
+            self._positions[event.name] = event.seq
         return event
 
     def _take_message(self) -> ChatMessage | None:
@@ -455,17 +450,9 @@ class Conversation:
         The entry that completed a stream is received with it.
         """
         opening = self._peek("message")
-        found = None if opening is None else self._whole(opening)
-        if opening is None or found is None:
+        if opening is None or (found := self._whole(opening)) is None:
             return None
         message, closing = found
-        self._receive(opening)
+        self._positions[opening.name] = opening.seq
         self._completing.add(closing.seq)
         return message
-
-    def _is_unread(self, event: ChatEvent) -> bool:
-        is_later = event.seq > self._positions.get(event.name, 0)
-        return is_later and event.seq not in self._completing
-
-    def _receive(self, event: ChatEvent) -> None:
-        self._positions[event.name] = event.seq

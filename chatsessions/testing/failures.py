@@ -103,19 +103,11 @@ def _short(text: str) -> str:
 def server_log() -> Iterator[list[logging.LogRecord]]:
     """Collect what ``chatsessions`` logs during the block, at level WARNING and above."""
     records: list[logging.LogRecord] = []
-    handler = _Records(records)
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # type: ignore[assignment, method-assign]
     logger = logging.getLogger("chatsessions")
     logger.addHandler(handler)
     try:
         yield records
     finally:
         logger.removeHandler(handler)
-
-
-class _Records(logging.Handler):
-    def __init__(self, records: list[logging.LogRecord]) -> None:
-        super().__init__(logging.WARNING)
-        self._records = records
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._records.append(record)

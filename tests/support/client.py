@@ -1,4 +1,4 @@
-"""The client of ``chatsessions.testing``, one step at a time."""
+"""The client of ``chatsessions.testing`` with the words of our tests, and one step at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
-from chatsessions.protocol.frames import Hello
-from chatsessions.testing.client import ConnectedClient
+from chatsessions.protocol import frames
+from chatsessions.testing.client import ProtocolClient
 from chatsessions.testing.conversation import Sent
 from chatsessions.testing.transport import Transport
 
@@ -19,27 +19,8 @@ Frame = dict[str, Any]
 Predicate = Callable[[Frame], bool] | Frame
 
 
-class StepClient(ConnectedClient):
-    """
-    One chat page, whose steps a test takes one by one.
-
-    ``connect()`` opens a connection, ``hello()`` says hello, ``start()`` does both. ``resume()``
-    connects again, and sends events again that the server has not accepted. Only ``resume()`` and
-    ``resend()`` send an event again.
-    """
-
-    def __init__(self, *, acks: bool = True, bundles: bool = False) -> None:
-        super().__init__(Hello(bundles=bundles), acks=acks, repeats=False)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.close()
-
-    @abstractmethod
-    def _transport_with(self, **options: Any) -> Transport:
-        """Return a new connection that is not open yet."""
+class PageClient(ProtocolClient):
+    """One chat page: what it says, and what it knows."""
 
     # The credentials for the next connection
 
@@ -59,9 +40,63 @@ class StepClient(ConnectedClient):
     def token(self, token: str | None) -> None:
         self._hello.token = token
 
-    def knows(self, other: StepClient) -> None:
+    def knows(self, other: PageClient) -> Self:
         """Use the session of ``other``, as a second tab of the same browser does."""
         self.session, self.token = other.session, other.token
+        return self
+
+    # Sending
+
+    async def event(self, name: str, data: Any = None) -> int:
+        """Number an event, send it as soon as there is a connection, and return its number."""
+        return await self._send_numbered(Sent(name, data))
+
+    async def message(self, content: str = "hello") -> int:
+        """Send the next message of the user, and return its number."""
+        return await self.event("message", {"content": content})
+
+    async def answer(self, call: str, data: Any) -> int:
+        """Answer a question, and return the number of the answer."""
+        return await self._send_numbered(Sent("answer", data, call=call))
+
+    async def send(self, frame: Frame | frames.ClientFrame) -> None:
+        """Send a frame as it is."""
+        self._put_frame(frame)
+        await self.flush()
+
+    async def stop(self) -> None:
+        await self.send(frames.Stop())
+
+    async def end(self) -> None:
+        await self.send(frames.End())
+
+    @property
+    def unaccepted(self) -> dict[int, Sent]:
+        """The events sent that the server has not accepted, by ``n``."""
+        return dict(self._delivery.unaccepted)
+
+
+class StepClient(PageClient):
+    """
+    One chat page, whose steps a test takes one by one.
+
+    ``connect()`` opens a connection, ``hello()`` says hello, ``start()`` does both. ``resume()``
+    connects again, and sends events again that the server has not accepted. Only ``resume()`` and
+    ``resend()`` send an event again.
+    """
+
+    def __init__(self, *, acks: bool = True, bundles: bool = False) -> None:
+        super().__init__(frames.Hello(bundles=bundles), acks=acks, repeats=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    @abstractmethod
+    def _transport_with(self, **options: Any) -> Transport:
+        """Return a new connection that is not open yet."""
 
     # The connection
 
@@ -126,48 +161,23 @@ class StepClient(ConnectedClient):
 
     # Sending
 
-    async def send(self, frame: Frame) -> None:
-        """Send a frame as it is."""
+    async def send(self, frame: Frame | frames.ClientFrame) -> None:
         assert self.connected, "not connected"
-        self._put_frame(frame)
-        await self.flush()
+        await super().send(frame)
 
     async def send_text(self, text: str | bytes) -> None:
         """Send any text or bytes. If the connection closes meanwhile, :meth:`closed` tells."""
         assert self._transport is not None, "not connected"
         await self._transport.send(text)
 
-    async def event(self, name: str, data: Any = None) -> int:
-        """Send the next event, now or at the next :meth:`resume`, and return its number."""
-        return await self._send_numbered(Sent(name, data))
-
-    async def answer(self, call: str, data: Any) -> int:
-        """Answer a question, and return the number of the answer."""
-        return await self._send_numbered(Sent("answer", data, call=call))
-
-    async def _send_numbered(self, sent: Sent) -> int:
-        self.add(sent)
-        await self.flush()
-        return sent.n
-
     async def resend(self) -> None:
         """Send events again that the server has not accepted."""
         self.send_again()
         await self.flush()
 
-    async def message(self, content: str) -> int:
-        """Send the next message of the user, and return its number."""
-        return await self.event("message", {"content": content})
-
-    async def stop(self) -> None:
-        await self.send({"type": "stop"})
-
     async def ack(self, seq: int | None = None) -> None:
         self.acknowledge(seq)
         await self.flush()
-
-    async def end(self) -> None:
-        await self.send({"type": "end"})
 
     async def ping(self, timeout: float = 90.0) -> Frame:
         """Ping, and return the pong. The server has then handled all frames sent before."""
@@ -251,11 +261,6 @@ class StepClient(ConnectedClient):
             await self.outcome(n, timeout)
 
     # Reading the record
-
-    @property
-    def unaccepted(self) -> dict[int, Sent]:
-        """The events sent that the server has not accepted, by ``n``."""
-        return dict(self._delivery.unaccepted)
 
     @property
     def told(self) -> list[Frame]:

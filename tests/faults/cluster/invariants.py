@@ -21,8 +21,11 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
+from chatsessions.testing.client import Recorded
+from tests.support.client import OUTCOMES, Frame
+
 from .books import Stored, Write
-from .tab import OUTCOMES, Frame, Line, Recorded
+from .tab import Line
 
 TAKEN_OVER = 4509
 #: Within how many seconds an older connection is closed, and what a busy machine adds.

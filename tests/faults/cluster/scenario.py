@@ -85,7 +85,7 @@ class Scenario:
         await asyncio.gather(*(self._rest(tab, seconds) for tab in tabs))
 
     async def _rest(self, tab: Tab, seconds: float) -> None:
-        await tab.until(lambda: tab.is_welcome and tab.is_settled, seconds)
+        await tab.until(lambda: tab.is_welcome and not tab.unaccepted, seconds)
         session = tab.session
         assert session is not None
 

@@ -15,11 +15,10 @@ from typing import Any
 from websockets.exceptions import WebSocketException
 
 from chatsessions.protocol import frames
-from chatsessions.testing.client import ConnectedClient, Recorded
-from chatsessions.testing.conversation import Sent
+from chatsessions.testing.client import Recorded
+from tests.support.client import OUTCOMES, PageClient
 from tests.support.websocket import WebsocketTransport
 
-OUTCOMES = ("done", "failed", "stopped", "interrupted")
 #: Back-off with full jitter: the first longest wait and the last, in seconds. Shorter than a
 #: page's, for scenarios that are to take no minute.
 PAUSES = (0.1, 2.0)
@@ -31,8 +30,6 @@ OPEN_TIMEOUT = 5.0
 #: Seconds that a test waits for what happens in a moment, and a request for its answer, on a
 #: machine that is busy with others: more than any call takes that is documented to give up.
 PATIENCE = 90.0
-
-Frame = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Line:
     code: int | None = None
 
 
-class Tab(ConnectedClient):
+class Tab(PageClient):
     """
     One browser tab. ``pick`` chooses the door of each connection; by default one after another.
 
@@ -133,11 +130,6 @@ class Tab(ConnectedClient):
         self._failures = 0
         self._come.set()
 
-    def knows(self, other: Tab) -> Tab:
-        """It comes with the session of another one, as a second tab of the same browser does."""
-        self._hello.session, self._hello.token = other.session, other.token
-        return self
-
     def reload(self) -> None:
         """As a reloaded page: it knows its session and nothing else, and comes back."""
         self._forget()
@@ -200,31 +192,6 @@ class Tab(ConnectedClient):
             return self._pick()
         return self.doors[len(self.lines) % len(self.doors)]
 
-    # Sending
-
-    async def event(self, name: str, data: Any = None) -> int:
-        """Number an event and send it, now or when there is a welcome again."""
-        return await self._send(Sent(name, data))
-
-    async def message(self, content: str = "hello") -> int:
-        return await self.event("message", {"content": content})
-
-    async def answer(self, call: str, content: str) -> int:
-        return await self._send(Sent("answer", {"content": content}, call=call))
-
-    async def _send(self, sent: Sent) -> int:
-        self.add(sent)
-        await self.flush()
-        return sent.n
-
-    async def stop(self) -> None:
-        self._put_frame(frames.Stop())
-        await self.flush()
-
-    async def end(self) -> None:
-        self._put_frame(frames.End())
-        await self.flush()
-
     # Waiting and looking
 
     async def until(self, fact: Callable[[], Any], seconds: float = PATIENCE) -> None:
@@ -248,10 +215,6 @@ class Tab(ConnectedClient):
         ]
 
     @property
-    def session(self) -> str | None:
-        return self._hello.session
-
-    @property
     def is_welcome(self) -> bool:
         return self.connected and self.welcomed
 
@@ -264,14 +227,6 @@ class Tab(ConnectedClient):
     def outcomes(self) -> dict[int, str]:
         """How turns ended, of those that have."""
         return {turn: status for turn, status in self._turns.items() if status in OUTCOMES}
-
-    @property
-    def unaccepted(self) -> dict[int, Sent]:
-        return dict(self._delivery.unaccepted)
-
-    @property
-    def is_settled(self) -> bool:
-        return not self._delivery.unaccepted
 
     @property
     def door(self) -> str:

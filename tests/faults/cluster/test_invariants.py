@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from chatsessions.testing.client import Recorded
+
 from .books import Entry, Stored, Write
 from .invariants import one_line_each, violations
-from .tab import Line, Recorded
+from .tab import Line
 
 SESSION = "0b7b1c2e-0000-4000-8000-000000000001"
 

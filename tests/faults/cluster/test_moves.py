@@ -79,6 +79,12 @@ async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab,
     return tab, n
 
 
+async def answer_question(tab: Tab, content: str) -> None:
+    """Answer what was asked last."""
+    question = tab.got("event", name="ask")[-1].frame["data"]
+    await tab.answer(question["call"], {"content": content})
+
+
 async def comes_as_it_is_made(tab: Tab, n: int, cluster: Cluster) -> bool:
     """Some of a stream of worker ``a`` has come by another worker before its end."""
     assert tab.session is not None
@@ -129,9 +135,9 @@ async def test_events_by_another_worker_are_accepted_and_wait_their_turn(
     tab, busy = await busy_elsewhere(scenario, "ask", 60)
     await tab.until(lambda: tab.got("event", name="ask"))
     numbers = [await tab.message() for _ in range(5)]
-    await tab.until(lambda: tab.is_settled)
+    await tab.until(lambda: not tab.unaccepted)
     assert busy not in tab.outcomes
-    await tab.answer(tab.got("event", name="ask")[-1].frame["data"]["call"], "that")
+    await answer_question(tab, "that")
     for n in [busy, *numbers]:
         assert await scenario.outcome(tab, n) == "done"
     told = [note.frame["turn"] for note in tab.got("turn", status="done")]
@@ -144,7 +150,7 @@ async def test_an_answer_by_another_worker_is_heard(pair: Cluster, play: Play) -
     scenario = play(pair)
     tab, n = await busy_elsewhere(scenario, "ask", 20)
     await tab.until(lambda: tab.got("event", name="ask"))
-    await tab.answer(tab.got("event", name="ask")[-1].frame["data"]["call"], "that")
+    await answer_question(tab, "that")
     assert await scenario.outcome(tab, n) == "done"
     assert tab.got("event", name="heard")[-1].frame["data"] == {"n": n, "answer": "that"}
     await scenario.finish()
@@ -177,7 +183,7 @@ async def test_the_owner_dies_while_it_works_for_a_client_elsewhere(
     scenario = play(mortal_pair)
     tab, n = await busy_elsewhere(scenario, "slow", 30)
     waiting = await tab.message()
-    await tab.until(lambda: tab.is_settled)
+    await tab.until(lambda: not tab.unaccepted)
     await asyncio.to_thread(mortal_pair.workers[0].kill)
     assert await scenario.outcome(tab, n) == "interrupted"
     assert await scenario.outcome(tab, waiting) == "done"
@@ -298,7 +304,7 @@ async def test_what_a_session_keeps_open_moves_with_it(pair: Cluster, play: Play
     session = tab.session
     assert session is not None
     assert pair.owns(session) == "a"
-    await tab.answer(tab.got("event", name="ask")[-1].frame["data"]["call"], "asked")
+    await answer_question(tab, "asked")
     assert await scenario.outcome(tab, n) == "done"
     await until(lambda: pair.owns(session) == "b", what="it does not move")
     assert await scenario.outcome(tab, await tab.message("one")) == "done"

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from .tab import PATIENCE, Door, Frame
+from tests.support.client import Frame
+
+from .tab import PATIENCE, Door
 
 #: Seconds after which somebody who is refused comes again.
 AGAIN = 0.1
