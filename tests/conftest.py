@@ -154,12 +154,8 @@ def cache(settings: Settings) -> Iterator[type[SpyCache]]:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL for this run of the tests, without databases."""
     services.need("postgres")
-    found = Postgres()
-    try:
-        found.start()
+    with Postgres().started() as found:
         yield found
-    finally:
-        found.discard()
 
 
 @pytest.fixture
@@ -175,12 +171,8 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 def redis_server() -> Iterator[RedisServer]:
     """A Redis for this run of the tests."""
     services.need("redis-server")
-    found = RedisServer()
-    try:
-        found.start()
+    with RedisServer().started() as found:
         yield found
-    finally:
-        found.discard()
 
 
 @pytest.fixture

@@ -18,14 +18,10 @@ def main(command: list[str]) -> int:
     if services.find("postgres") is None:
         sys.stderr.write("SKIPPED: PostgreSQL is not installed, nothing is tested on it.\n")
         return 1 if services.required() else 0
-    postgres = Postgres()
-    try:
-        postgres.start()
+    with Postgres().started() as postgres:
         url = f"postgresql://{ADMIN}@127.0.0.1:{postgres.port}/chatsessions"
         env = {**os.environ, "CHATSESSIONS_TEST_DATABASE_URL": url}
         return subprocess.run(command, env=env, check=False).returncode
-    finally:
-        postgres.discard()
 
 
 if __name__ == "__main__":

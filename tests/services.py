@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -53,11 +55,24 @@ def required() -> bool:
     return os.environ.get("CHATSESSIONS_REQUIRE_SERVICES") == "1"
 
 
+def lack(message: str, *, optional: bool = False) -> NoReturn:
+    """Skip the running test for what is not installed, or fail it where that is required."""
+    if required() and not optional:
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 def need(name: str) -> None:
-    """Skip the running test without this service, or fail it where that is required."""
+    """Do as :func:`lack` does unless this service is installed."""
     if find(name) is None:
-        say_so = pytest.fail if required() and name not in OPTIONAL else pytest.skip
-        say_so(f"{name} is not installed: {SERVICES[name]} cannot run")
+        message = f"{name} is not installed: {SERVICES[name]} cannot run"
+        lack(message, optional=name in OPTIONAL)
+
+
+def need_package(name: str) -> None:
+    """Do as :func:`lack` does unless this package, which recipes are made with, is installed."""
+    if find_spec(name) is None:
+        lack(f"{name} is not installed: the extra 'recipes' brings it")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from playwright.sync_api import Download, FilePayload, Locator, Page, WebSocketRoute, expect
 
@@ -42,6 +42,12 @@ class Chat:
         self.contents = self.messages.locator("[part=content]")
         self.waiting = self.log.locator("[part~=waiting]")
         self.streaming = self.log.locator("[part~=streaming]")
+
+    @classmethod
+    def at(cls, page: Page, url: str) -> Self:
+        """Open a page that has one."""
+        page.goto(url)
+        return cls(page)
 
     # What a person does
 

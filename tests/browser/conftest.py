@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,9 +24,12 @@ from playwright.sync_api import (
 )
 
 from tests import services
-from tests.server.harness import Server, add_server_logs, running
+from tests.server.conftest import pytest_runtest_makereport
+from tests.server.harness import Server, running
 
 from .chat import PATIENCE, Chat
+
+__all__ = ["pytest_runtest_makereport"]
 
 APPLICATION = "tests.browser.app:application"
 SETTINGS = {"ROOT_URLCONF": "tests.browser.urls", "ALLOWED_HOSTS": ["127.0.0.1", ".localhost"]}
@@ -59,13 +62,6 @@ REFUSED = re.compile(r"the server responded with a status of 4\d\d")
 TAKEN_AT = re.compile(r"/files/$|/entries/\?")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    add_server_logs(report)
-    return report
-
-
 # Two browsers and their servers on two cores take their time.
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -88,15 +84,14 @@ class Browsers:
     playwright: Playwright
     loop: asyncio.AbstractEventLoop
     stack: ExitStack
-    started: dict[str, Browser] = field(default_factory=dict)
+    started: dict[Path, Browser] = field(default_factory=dict)
 
     @contextmanager
     def launched(self, *names: str) -> Iterator[Browser]:
         """The first of these that is installed. In the block it is usable, and no other loop is."""
-        path = next(filter(None, map(shutil.which, names)), None)
+        path = next(filter(None, map(services.find, names)), None)
         if path is None:
-            say_so = pytest.fail if services.required() else pytest.skip
-            say_so(f"chromium is not installed: {services.SERVICES['chromium']} cannot run")
+            services.need("chromium")
         with running_loop(self.loop):
             if path not in self.started or not self.started[path].is_connected():
                 browser = self.playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
@@ -218,8 +213,6 @@ def open_chat(server: Server, context: BrowserContext) -> Callable[..., Chat]:
     """Opens a bot's page in a new tab: ``open_chat("counter")``, or any ``path``."""
 
     def open_chat(bot: str = "", *, path: str = "") -> Chat:
-        tab = context.new_page()
-        tab.goto(f"{server.origin}{path or f'/chat/{bot}/'}")
-        return Chat(tab)
+        return Chat.at(context.new_page(), f"{server.origin}{path or f'/chat/{bot}/'}")
 
     return open_chat

@@ -125,8 +125,7 @@ def test_questions_and_settings(open_chat: Callable[..., Chat]) -> None:
 def test_what_goes_wrong_and_while_there_is_no_connection(server: Server, page: Page) -> None:
     """On a page without an answer yet, too; and while another tab has the conversation."""
     line = Line(page)
-    page.goto(f"{server.origin}/csp/source/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/csp/source/")
     chat.is_("Online")
     assert unreadable(page) == []
     assert contrast(chat.input, "border") >= CONTROL
@@ -191,8 +190,7 @@ def test_before_a_conversation(server: Server, page: Page) -> None:
 
 def test_earlier_conversations(server: Server, context: BrowserContext, page: Page) -> None:
     log_in(server, context)
-    page.goto(f"{server.origin}/chat/assistant/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/assistant/")
     chat.say("I like hats")
     expect(chat.contents).to_have_count(3)
     chat.press("New conversation")
@@ -247,8 +245,7 @@ def test_the_admin(server: Server, page: Page, open_chat: Callable[..., Chat]) -
 def test_forced_colours(server: Server, new_context: Callable[..., BrowserContext]) -> None:
     """What is drawn by a background alone is seen: what moves, and what is open or unread."""
     page = new_context(forced_colors="active", reduced_motion="reduce").new_page()
-    page.goto(f"{server.origin}/workshop/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/workshop/")
     chat.say("haul")
     dot = chat.element.locator("[part=dots] i").first
     for shown in (dot, chat.stop):

@@ -32,8 +32,7 @@ def test_a_quiz(server: Server, page: Page) -> None:
     question survives a reload, and an answer the lack of a connection. Stop withdraws a question.
     """
     line = Line(page)
-    page.goto(f"{server.origin}/chat/quiz/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/quiz/")
     play, jupiter = (chat.element.get_by_role("button", name=name) for name in ("Play", "Jupiter"))
     begin(chat)
     chat.reload()
@@ -93,8 +92,7 @@ def test_a_list_with_buttons(server: Server, page: Page) -> None:
     more is refused.
     """
     line = Line(page)
-    page.goto(f"{server.origin}/chat/todo/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/todo/")
     for thing in ("dishes", "letters", "shoes"):
         chat.say(thing)
         expect(chat.contents.last).to_have_text(thing)

@@ -61,12 +61,10 @@ def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
 ) -> None:
     """The websocket's address has the prefix, as that of files has: else it is offline for ever."""
     static = tmp_path / "static"
-    (tmp_path / "server").mkdir()
     server = way.server(tmp_path / "server", static)
     with ExitStack() as stack:
-        stack.callback(server.discard)
         server.manage("collectstatic", "--noinput", "--verbosity=0", "--ignore=admin")
-        server.start()
+        stack.enter_context(server.started())
         nginx = Nginx(
             tmp_path / "nginx",
             [server.port, server.port],
@@ -75,8 +73,7 @@ def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
             prefix_stays=way.prefix_stays,
         )
         stack.enter_context(nginx.running())
-        page.goto(f"http://127.0.0.1:{nginx.port}/app/chat/shelf/")
-        chat = Chat(page)
+        chat = Chat.at(page, f"http://127.0.0.1:{nginx.port}/app/chat/shelf/")
         chat.is_("Online")
         chat.attach(NOTES)
         expect(chat.element.get_by_role("progressbar")).to_have_count(0)

@@ -15,8 +15,7 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 def visit(page: Page, origin: str, slug: str) -> Chat:
     """Open a bot's page, as somebody who was never there."""
-    page.goto(f"{origin}/chat/{slug}/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{origin}/chat/{slug}/")
     chat.is_("Online")
     return chat
 
@@ -56,8 +55,7 @@ def test_steps_elements_tasks_starters_and_settings_are_on_the_page(
     chat.press("Spot errors")
     expect(chat.contents.last).to_have_text("You said: How can I avoid mistakes?")
 
-    page.goto(f"{served.origin}/chat/profiles/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{served.origin}/chat/profiles/")
     expect(page.get_by_role("radio", name="Small")).to_be_visible()
     expect(page.get_by_text("A small model.")).to_be_visible()
     chat.press("Start")

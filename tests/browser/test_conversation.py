@@ -56,8 +56,7 @@ def test_what_is_done_without_a_connection_is_done_once_when_it_is_back(
     server: Server, page: Page
 ) -> None:
     line = Line(page)
-    page.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/counter/")
     chat.say("before")
     chat.shows(GREETING, "before", counted(1))
 

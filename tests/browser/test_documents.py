@@ -49,8 +49,7 @@ def test_a_pdf_where_no_frames_are_allowed(server: Server, browser: Browser) -> 
     page = browser.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
-    page.goto(f"{server.origin}/csp/workshop/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/csp/workshop/")
     for times in (1, 2):
         chat.say("files")
         paper = chat.log.locator("[part~=document]")

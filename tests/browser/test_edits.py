@@ -216,8 +216,7 @@ def test_what_is_not_accepted_yet_has_no_buttons(server: Server, page: Page) -> 
     beginning of a long conversation is without what was replaced.
     """
     line = Line(page)
-    page.goto(f"{server.origin}/patient/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/patient/")
     chat.say("one")
     chat.shows("one", "re one, 0 file(s)")
     chat.say("try 2")

@@ -90,8 +90,7 @@ def test_a_page_of_another_host(server: Server, browser: Browser) -> None:
     page.route("**/page/", lambda route: route.fulfill(body=body, content_type="text/html"))
     said: list[str] = []
     page.on("console", lambda it: "cannot connect" in it.text and said.append(it.text))
-    page.goto("http://elsewhere.example/page/")
-    chat = Chat(page)
+    chat = Chat.at(page, "http://elsewhere.example/page/")
     expect(chat.banner).to_contain_text(re.compile(r"^Cannot connect\. Next try in \d+\ss\."))
     expect(chat.log.get_by_text("Connecting…")).to_be_hidden()
     explained = next_of(said, page)
@@ -127,8 +126,7 @@ def test_a_server_that_does_not_answer_or_refuses(server: Server, page: Page) ->
             socket.on_message(lambda _: socket.close(code=code))
 
     page.route_web_socket("**/ws/**", line)
-    page.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/counter/")
     chat.is_("Connecting…")
     expect(chat.log.get_by_text("Connecting…")).to_be_visible()
     expect(chat.banner).to_be_hidden()
@@ -168,8 +166,7 @@ def test_a_server_that_can_open_no_session_for_a_while(server: Server, page: Pag
             socket.on_message(refuse)
 
     page.route_web_socket("**/ws/**", line)
-    page.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/counter/")
     chat.shows(GREETING)
     assert len(attempts) == 4
     expect(chat.element.get_by_role("alert")).to_have_count(0)

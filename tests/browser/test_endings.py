@@ -93,8 +93,7 @@ def test_an_element_in_the_place_of_another_goes_on_with_its_conversation(
     swap: str, server: Server, page: Page
 ) -> None:
     """As on pages of which a script changes a part, such as HTMX or Turbo."""
-    page.goto(f"{server.origin}/twins/?first=desk")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/twins/?first=desk")
     chat.say("one")
     chat.shows(GREETING, "one", counted(1))
     chat.input.fill("half a mess")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
 from base64 import b64encode
 from collections.abc import Callable
 
@@ -12,26 +10,14 @@ import pytest
 from playwright.sync_api import BrowserContext, FilePayload, expect
 
 from tests.server.harness import Server
+from tests.support.files import png
 
 from .chat import Chat
 
 pytestmark = pytest.mark.browser
 
 
-def png(width: int = 40, height: int = 30) -> bytes:
-    """A small picture."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + check
-
-    row = b"\0" + b"".join(bytes([x * 6 % 256, 90, 160]) for x in range(width))
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(row * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-PICTURE = FilePayload(name="sea.png", mimeType="image/png", buffer=png())
+PICTURE = FilePayload(name="sea.png", mimeType="image/png", buffer=png(40, 30))
 #: It says that it is a picture.
 FAKE = FilePayload(name="fake.png", mimeType="image/png", buffer=b"<script>alert(1)</script>")
 #: A name that tries to look like another, and to be markup.
@@ -140,7 +126,7 @@ def test_a_picture_is_pasted(
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.origin)
     chat = open_chat("shelf")
     chat.is_("Online")
-    picture = b64encode(png()).decode()
+    picture = b64encode(PICTURE["buffer"]).decode()
     tray = chat.element.get_by_role("list", name="Files to send")
 
     chat.page.evaluate(COPY, {"picture": picture, "text": "a\tb"})

@@ -10,8 +10,8 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
+from tests import services
 from tests.server.harness import Server, running
-from tests.services import required
 
 from .chat import Chat
 
@@ -22,8 +22,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Server]:
-    if not required():
-        pytest.importorskip("django_htmx", reason="the extra 'recipes' brings django_htmx")
+    services.need_package("django_htmx")
     templates = copy.deepcopy(settings.TEMPLATES)
     templates[0]["DIRS"] = [str(RECIPES)]
     options = {
@@ -37,8 +36,7 @@ def shop() -> Iterator[Server]:
 
 
 def test_the_chat_fills_the_basket_and_the_page_empties_it(shop: Server, page: Page) -> None:
-    page.goto(shop.origin)
-    chat = Chat(page)
+    chat = Chat.at(page, shop.origin)
     items = page.locator("#basket li")
     expect(items).to_have_text(["Nothing yet."])
     for thing in ("Tea", "Soap"):

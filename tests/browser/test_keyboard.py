@@ -58,8 +58,7 @@ def test_on_a_screen_that_is_touched_enter_begins_a_line(
 ) -> None:
     """Its keyboard has no Shift+Enter, and its key says what it does; a button sends."""
     page = new_context(has_touch=True, is_mobile=True).new_page()
-    page.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/counter/")
     chat.is_("Online")
     chat.input.tap()
     expect(chat.input).to_have_attribute("enterkeyhint", "enter")

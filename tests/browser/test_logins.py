@@ -29,8 +29,7 @@ def test_an_account_that_is_closed(often: Server, context: BrowserContext) -> No
     """It is no way back in, either: the page has no more than a stranger's."""
     name = log_in(often, context)
     page = context.new_page()
-    page.goto(f"{often.origin}/chat/assistant/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{often.origin}/chat/assistant/")
     chat.shows(GREETING)
     session = chat.session
     often.database.execute("UPDATE auth_user SET is_active = 0 WHERE username = ?", name)
@@ -58,8 +57,7 @@ def test_the_next_user_of_a_tab_sends_and_sees_nothing_of_the_last_one_s(
     log_in(often, context)
     page = context.new_page()
     line = Line(page)
-    page.goto(f"{often.origin}/chat/vault/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{often.origin}/chat/vault/")
     give_keys("sesame-42", "Bree")
     for reloads in (False, True):
         session = chat.session
@@ -96,8 +94,7 @@ def test_a_conversation_that_was_begun_before_the_login_goes_on(
     name = add_staff(often)
     context, elsewhere = new_context(), new_context()
     page = context.new_page()
-    page.goto(f"{often.origin}/visitors/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{often.origin}/visitors/")
     chat.say("one")
     chat.shows("one", "one", "one")
     session, token = chat.session, chat.element.evaluate("({ client }) => client.token")
@@ -131,8 +128,7 @@ def test_a_conversation_that_was_begun_before_the_login_goes_on(
     stranger.add_init_script(
         f"for (const [key, value] of {json.dumps(remembered)}) sessionStorage.setItem(key, value)"
     )
-    stranger.goto(f"{often.origin}/visitors/")
-    other = Chat(stranger)
+    other = Chat.at(stranger, f"{often.origin}/visitors/")
     other.is_("Online")
     assert other.session != session
     other.shows()

@@ -25,8 +25,7 @@ def phone(new_context: Callable[..., BrowserContext]) -> Page:
 def test_everything_is_in_line(server: Server, page: Page) -> None:
     """The messages and what stands below them have the same edges."""
     line = Line(page)
-    page.goto(f"{server.origin}/csp/source/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/csp/source/")
     chat.say("hello")
     expect(chat.contents).to_have_count(3)
     line.cut()
@@ -46,8 +45,7 @@ def test_narrow_windows_and_twice_the_size(
     """At 320 pixels, and at half of 1100 as with a zoom of 200 %, all can be reached."""
     sizes = ({"width": 320, "height": 568}, {"width": 550, "height": 350})
     page = new_context(viewport=PHONE, reduced_motion="reduce").new_page()
-    page.goto(f"{server.origin}/workshop/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/workshop/")
     starter = chat.element.get_by_role("button", name="Think it over")
     expect(starter).to_be_visible()
     assert_fits(page)
@@ -73,8 +71,7 @@ def test_narrow_windows_and_twice_the_size(
 def test_a_conversation_on_a_phone(server: Server, phone: Page) -> None:
     """Whatever is said, and whatever happens, everything is on the screen, and nothing overlaps."""
     line = Line(phone)
-    phone.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(phone)
+    chat = Chat.at(phone, f"{server.origin}/chat/counter/")
     chat.is_("Online")
 
     def looks_right() -> None:
@@ -164,8 +161,7 @@ def test_what_is_offered_fits_on_a_phone(server: Server, phone: Page) -> None:
 
 def test_a_file_that_is_shown_leaves_the_answer_in_view(server: Server, phone: Page) -> None:
     """The end of what its message says is seen above it, in most of the conversation's room."""
-    phone.goto(f"{server.origin}/chat/librarian/")
-    chat = Chat(phone)
+    chat = Chat.at(phone, f"{server.origin}/chat/librarian/")
     chat.press("Crashes")
     text = chat.log.locator("[part=file-text]")
     expect(text).to_be_visible()
@@ -184,8 +180,7 @@ def test_reading_back_is_not_disturbed(server: Server, phone: Page) -> None:
     A reader who has scrolled up stays there while more comes, and gets back down by a button; one
     who is at the end is kept there. All that is touched is large enough.
     """
-    phone.goto(f"{server.origin}/chat/storyteller/")
-    chat = Chat(phone)
+    chat = Chat.at(phone, f"{server.origin}/chat/storyteller/")
     jump = chat.element.get_by_role("button", name="Jump to latest")
     chat.say("rain\n" * 30)
     before = chat.has_story(words=5)

@@ -152,8 +152,7 @@ def test_what_cannot_be_loaded_leaves_the_text_as_it_is_written(
 ) -> None:
     page = context.new_page()
     page.route("**/markdown.js", lambda route: route.abort("connectionrefused"))
-    page.goto(f"{server.origin}/writer/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/writer/")
     chat.say("**one**")
     chat.shows("**one**", "**one**")
 
@@ -246,8 +245,7 @@ def test_what_is_hostile_stays_text(server: Server, context: BrowserContext) -> 
     dialogs: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page.goto(f"{server.origin}/writer/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/writer/")
     chat.is_("Online")
     for text in HOSTILE[:20]:
         chat.say(text)

@@ -136,8 +136,7 @@ def test_a_front_end_that_is_built_with_vite(
     """It has the client from its npm package."""
     vite = SOURCES / "node_modules" / "vite" / "bin" / "vite.js"
     if not vite.exists():
-        say_so = pytest.fail if services.required() else pytest.skip
-        say_so("vite is not installed: npm ci --prefix frontend")
+        services.lack("vite is not installed: npm ci --prefix frontend")
     project = install_client(tmp_path)
     (project / "index.html").write_text(VITE_PAGE)
     (project / "main.ts").write_text(VITE_SCRIPT)

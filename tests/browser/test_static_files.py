@@ -59,13 +59,11 @@ def collected(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server
                 },
             },
         )
-        stack.callback(server.discard)
-        (tmp_path / "server").mkdir()
         server.manage("collectstatic", "--noinput", "--verbosity=0", "--ignore=admin")
         if request.param == "hashed only":
             plain = list(root.rglob("chat-session.js"))
             assert plain == [], "the storage keeps plain names as well"
-        yield server.start()
+        yield stack.enter_context(server.started())
 
 
 def test_every_file_has_an_address_in_every_storage(collected: Server, page: Page) -> None:

@@ -59,8 +59,7 @@ def test_a_new_conversation_is_begun_once(member: str, server: Server, page: Pag
         return len(server.database.query(query, server.database.user_id(member)))
 
     page.route_web_socket("**/ws/**", follow)
-    page.goto(f"{server.origin}/chat/assistant/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/assistant/")
     chat.shows(GREETING)
     # It has begun when the second click comes.
     chat.element.get_by_role("button", name="New conversation").dblclick(delay=300)
@@ -297,8 +296,7 @@ def test_a_login_that_is_over(
         socket.on_message(lambda _: (socket.send(error), socket.close(code=4502)))
 
     page.route_web_socket("**/ws/**", refuse)
-    page.goto(f"{server.origin}/chat/assistant/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/assistant/")
     chat.shows(GREETING)
     expect(chat.element.get_by_role("button", name="Earlier conversations")).to_be_hidden()
     link = page.get_by_role("link", name="Log in")

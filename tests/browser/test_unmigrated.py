@@ -22,16 +22,15 @@ pytestmark = pytest.mark.browser
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "demo.sqlite3").touch()
     found = Server(tmp_path, application=APPLICATION, settings={**SETTINGS, "DEBUG": True})
-    yield found.start()
-    found.discard()
+    with found.started():
+        yield found
 
 
 @pytest.mark.slow
 def test_the_page_and_the_log_say_what_to_do(server: Server, context: BrowserContext) -> None:
     """When it is done the page comes back by itself. The log has one line for each attempt."""
     page = context.new_page()
-    page.goto(f"{server.origin}/chat/counter/")
-    chat = Chat(page)
+    chat = Chat.at(page, f"{server.origin}/chat/counter/")
     expect(chat.banner).to_contain_text("run `python manage.py migrate`.")
     expect(chat.element.get_by_role("alert")).to_have_count(0)
     file = context.request.get(f"{server.origin}/chats/{uuid4()}/files/{uuid4()}/")

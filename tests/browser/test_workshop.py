@@ -140,8 +140,7 @@ def test_settings_behind_tabs(open_chat: Callable[..., Chat]) -> None:
 def test_what_is_seen_of_a_long_turn_that_says_nothing(server: Server, page: Page) -> None:
     """Something moves, a bar says how far it is, and after a while how long it has taken."""
     page.clock.install()
-    page.goto(server.origin + PATH)
-    chat = Chat(page)
+    chat = Chat.at(page, server.origin + PATH)
     chat.say("haul")
     bar = chat.element.get_by_role("progressbar", name="Hauling")
     expect(bar).to_have_js_property("value", 3)

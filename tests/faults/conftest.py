@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.server.conftest import client_of, pytest_runtest_makereport
 from tests.server.harness import shared
 
-from .support import APPLICATION, FaultServer
+from .support import APPLICATION, FaultServer, Serve
 
 __all__ = ["client_of", "pytest_runtest_makereport"]
-
-Serve = Callable[..., FaultServer]
 
 
 @pytest.fixture(scope="module")

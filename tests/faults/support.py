@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Self
 
 from tests.server.client import Client, assert_whole
@@ -42,6 +43,10 @@ class FaultServer(Server):
         return self
 
 
+#: The fixture ``serve``: ``serve(kind=…, chatsessions={…})``.
+Serve = Callable[..., FaultServer]
+
+
 async def exchange(client: Client, name: str = "message", data: Any = None) -> str:
     """Send an event and wait for its outcome."""
     if name == "message" and data is None:
@@ -76,7 +81,6 @@ async def struck(server: Server, point: str) -> None:
 
 async def at_peace(client: Client, server: Server) -> None:
     """Wait until the session has nothing left to do, and the client has all of it."""
-    assert client.session is not None
     session = client.session
 
     def is_at_peace() -> bool:
@@ -93,7 +97,6 @@ async def at_peace(client: Client, server: Server) -> None:
 
 def outcomes(client: Client, server: Server) -> dict[int, str]:
     """What the stored log says became of each accepted event."""
-    assert client.session is not None
     log = server.database.log(client.session)
     return {row.n: row.status or "done" for row in log if row.n is not None}
 
@@ -124,7 +127,6 @@ async def assert_books(
     assert outcomes(client, server) == statuses
     numbers = counted(client)
     assert len(numbers) == len(set(numbers))
-    assert client.session is not None
     stored = server.database.state(client.session)
     assert stored.get("count", 0) == len(numbers)
     assert {key: stored.get(key) for key in state} == state

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.server.client import Client, assert_whole
+from tests.server.client import Client, ClientOf, assert_whole
 from tests.server.harness import Server
 
 from .points import arm
-from .support import HASTY, assert_books, at_rest, come_back, died, exchange
-
-Serve = Callable[..., Server]
-ClientOf = Callable[..., Client]
+from .support import HASTY, Serve, assert_books, at_rest, come_back, died, exchange
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -105,8 +101,7 @@ async def test_a_session_whose_cache_does_not_answer_is_asked_to_come_back(
     await exchange(client)
     await client.left(server.database)
     switch(server, on=False)
-    await client.connect()
-    await client.send({"type": "hello", "session": client.session, "token": client.token})
+    await client.knock()
     error = await client.until({"type": "error"})
     assert error["code"] == "storage_unavailable"
     assert await client.closed() == 4000
@@ -144,8 +139,7 @@ async def test_a_claim_cut_short_does_not_lose_what_the_cache_has(
     await exchange(client)
     await client.left(server.database)
     arm(server.folder, "between-claim")
-    await client.connect()
-    await client.send({"type": "hello", "session": client.session, "token": client.token})
+    await client.knock()
     await died(client, server)
     await come_back(client, server)
     assert await count_of(client, server) == 2

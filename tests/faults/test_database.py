@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tests.server.client import Client, assert_whole
+from tests.server.client import Client, ClientOf, assert_whole
 from tests.server.harness import Server
 
 from .points import arm, release
 from .support import (
     HASTY,
     FaultServer,
+    Serve,
     assert_books,
     at_peace,
     at_rest,
@@ -27,9 +28,6 @@ from .support import (
     outcomes,
     struck,
 )
-
-Serve = Callable[..., Server]
-ClientOf = Callable[..., Client]
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -78,8 +76,7 @@ async def test_a_lock_beyond_the_timeout_is_told_and_nothing_is_lost(
         await client.resend()
         await client.ping()
         assert client.unaccepted.keys() == {2, 3}
-        newcomer = await client_of(server, "ledger").connect()
-        await newcomer.send({"type": "hello"})
+        newcomer = await client_of(server, "ledger").knock()
         await asyncio.sleep(0.3)
         assert newcomer.of_type("welcome") == []
     await newcomer.until({"type": "welcome"})
@@ -107,15 +104,7 @@ async def test_a_client_that_leaves_during_the_lock_finds_everything(
         await client.message("hello")
         await client.until({"type": "error", "n": 2})
         await client.drop()
-        await client.connect()
-        await client.send(
-            {
-                "type": "hello",
-                "session": client.session,
-                "token": client.token,
-                "received": client.received,
-            }
-        )
+        await client.knock()
         await asyncio.sleep(0.2)
     await client.until({"type": "welcome", "resumed": True})
     await client.resend()
@@ -127,11 +116,13 @@ async def test_a_client_that_leaves_during_the_lock_finds_everything(
 async def test_a_server_that_starts_with_a_locked_database_asks_to_come_back(
     serve: Serve, client_of: ClientOf
 ) -> None:
-    server = serve(chatsessions={"STORE_TIMEOUT": 1}, env=HASTY).restart(how="terminate")
+    server = serve(chatsessions={"STORE_TIMEOUT": 1}, env=HASTY)
+    server.terminate()
+    server.wait()
+    server.start()
     client = client_of(server, "ledger")
     with server.database.locked():
-        await client.connect()
-        await client.send({"type": "hello"})
+        await client.knock()
         error = await client.until({"type": "error"})
         assert error["code"] == "storage_unavailable"
         assert await client.closed() == 4000
@@ -158,7 +149,6 @@ async def test_a_database_slower_than_the_hello_timeout_is_no_fault_of_the_clien
 @contextmanager
 def poisoned(server: Server, client: Client) -> Iterator[None]:
     """The database refuses the entries of one session."""
-    assert client.session is not None
     server.database.execute(
         "CREATE TRIGGER poison BEFORE INSERT ON chatsessions_sessionevent "
         f"WHEN NEW.session_id = '{UUID(client.session).hex}' "
@@ -170,14 +160,14 @@ def poisoned(server: Server, client: Client) -> Iterator[None]:
         server.database.execute("DROP TRIGGER poison")
 
 
-async def send_together(server: Server, *clients: Client, name: str = "message") -> None:
+async def send_together(server: Server, *clients: Client) -> None:
     """Each client's next message, all in one commit: while another one is being stored."""
     first, *others = clients
     arm(server.folder, "delay-before-any", "0.3")
     await first.message("first")
     await struck(server, "delay-before-any")
     for client in others:
-        await client.event(name, {"content": "together"})
+        await client.message("together")
 
 
 async def test_a_poisoned_session_whose_client_is_gone_is_not_connected(
@@ -221,7 +211,6 @@ async def test_a_session_deleted_under_its_owner_has_ended(
     first, gone, other = clients = [await client_of(server, "ledger").start() for _ in range(3)]
     for client in clients:
         await exchange(client)
-    assert gone.session is not None
     key = UUID(gone.session).hex
     server.database.execute("DELETE FROM chatsessions_sessionevent WHERE session_id = ?", key)
     server.database.execute("DELETE FROM chatsessions_chatsession WHERE id = ?", key)
@@ -244,7 +233,6 @@ async def test_a_session_that_another_worker_took_is_closed_here(
     """The compare-and-set of the generation: who lost a session can change nothing of it."""
     client = await client_of(server, "ledger").start()
     await exchange(client)
-    assert client.session is not None
     row: dict[str, Any] = server.database.session(client.session)
     server.database.update_session(
         client.session, generation=row["generation"] + 1, worker_id=None, status="away"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.server.client import Client
+from tests.server.client import ClientOf
 from tests.server.harness import Server
 from tests.support.sessions import until
 
 from .points import arm
 from .support import (
     FaultServer,
+    Serve,
     assert_books,
     at_rest,
     come_back,
@@ -24,9 +24,6 @@ from .support import (
     nobody_connected,
     outcomes,
 )
-
-Serve = Callable[..., Server]
-ClientOf = Callable[..., Client]
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -175,10 +172,7 @@ async def test_a_welcome_that_is_lost_locks_nobody_out(
     await exchange(client)
     await client.left(server.database)
     arm(server.folder, f"{place}-claim")
-    await client.connect()
-    await client.send(
-        {"type": "hello", "session": client.session, "token": client.token, "received": 0}
-    )
+    await client.knock(received=0)
     await died(client, server)
     assert client.connections == 2
     await come_back(client, server)
@@ -224,7 +218,6 @@ async def test_a_session_ends_once_wherever_the_server_dies(
         await client.end()
         assert await client.closed() == 4503
         hooks = 1
-    assert session is not None
     row = await ended(server, session)
     assert (row["end_reason"], row["worker_id"], row["running"]) == ("user", None, None)
     assert effects(client, server)["end user"] == hooks
@@ -251,7 +244,6 @@ async def test_an_end_that_a_crash_cut_short_needs_no_client_to_be_finished(
     await died(client, server)
     server.start()
     other = await client_of(server, "ledger").start()
-    assert client.session is not None
     row = await ended(server, client.session)
     assert row["end_reason"] == "user"
     assert effects(client, server)["end user"] == 1
@@ -270,7 +262,6 @@ async def test_what_waits_in_a_session_that_expired_meanwhile_has_an_outcome(
     server.kill()
     await client.closed()
     session = client.session
-    assert session is not None
     server.database.execute("UPDATE chatsessions_worker SET heartbeat_at = '2020-01-01 00:00:00'")
     server.start()
     welcome = await client.resume(resend=False)
@@ -312,8 +303,7 @@ async def test_a_resume_that_is_refused_does_not_forget_the_interrupted_turn(
     other = await client_of(server, "ledger", cookie=cookie).start()
     # The count takes longer than the commit that claims the session.
     arm(server.folder, "delay-count", "0.3")
-    await client.connect()
-    await client.send({"type": "hello", "session": client.session, "token": client.token})
+    await client.knock()
     assert await client.closed() == 4504
     await other.close()
     await nobody_connected(server)

@@ -10,14 +10,11 @@ from itertools import count
 import pytest
 from websockets.exceptions import WebSocketException
 
-from tests.server.client import Client
-from tests.server.harness import Kind, Server
+from tests.server.client import Client, ClientOf
+from tests.server.harness import Kind
 
 from .proxy import Proxy
-from .support import assert_books, at_rest, effects
-
-Serve = Callable[..., Server]
-ClientOf = Callable[..., Client]
+from .support import Serve, assert_books, at_rest, effects
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -30,9 +27,7 @@ async def talk(client: Client, proxy: Proxy) -> None:
     """Greet, send two messages, see both handled; whatever happens to the line, come back."""
     for _ in range(5):
         with suppress(AssertionError, OSError, WebSocketException):  # it may break at any line
-            await client.connect()
-            client.say_hello()
-            await client.flush()
+            await client.knock()
             if await wait_for(lambda: client.welcome is not None, client, proxy):
                 await client.resend()
                 while client.next_n <= MESSAGES:

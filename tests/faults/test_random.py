@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from websockets.exceptions import WebSocketException
 
-from tests.server.client import Client
+from tests.server.client import Client, ClientOf
 from tests.server.harness import Server
 from tests.support.sessions import until
 
 from .support import FaultServer, assert_books, at_peace, at_rest, counted, effects, outcomes
-
-ClientOf = Callable[..., Client]
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -61,7 +59,7 @@ async def test_every_accepted_message_counts_once(
     for _ in range(KILLS):
         await get_on(clients)
         await asyncio.sleep(0.1 + source.random() * 0.4)
-        await asyncio.to_thread(server.restart, how="kill")
+        await asyncio.to_thread(server.restart)
     await get_on(clients)
     over.set()
     await asyncio.gather(*talks)

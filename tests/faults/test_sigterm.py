@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
 
-from tests.server.client import Client
+from tests.server.client import ClientOf
 from tests.server.harness import Kind, Server, running
 
 from .points import arm, release
@@ -17,6 +16,7 @@ from .support import (
     APPLICATION,
     HASTY,
     FaultServer,
+    Serve,
     assert_books,
     at_rest,
     come_back,
@@ -25,9 +25,6 @@ from .support import (
     exchange,
     struck,
 )
-
-Serve = Callable[..., Server]
-ClientOf = Callable[..., Client]
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -68,7 +65,7 @@ async def test_turns_of_all_kinds(kind: Kind, serve: Serve, client_of: ClientOf)
     await exchange(idle)
     await away.close()
     began = time.monotonic()
-    server.terminate(wait=False)
+    server.terminate()
     for client in (quick, slow, streaming, idle):
         assert await client.closed() == 4000
     assert time.monotonic() - began < 15, "told late"
@@ -103,7 +100,7 @@ async def test_a_quiet_server_ends_at_once(kind: Kind, serve: Serve, client_of: 
     gone = await client_of(server, "ledger").start()
     await gone.close()
     deaf.pause_reading()
-    server.terminate(wait=False)
+    server.terminate()
     assert await client.closed() == 4000
     await stopped(server)
     assert await silent.closed() is not None
@@ -123,10 +120,10 @@ async def test_a_signal_that_is_told_twice_is_one(serve: Serve, client_of: Clien
     arm(server.folder, "hold-flush")
     await client.event("flush")
     await client.until({"type": "turn", "turn": 1, "status": "running"})
-    server.terminate(wait=False)
-    server.terminate(wait=False)
+    server.terminate()
+    server.terminate()
     assert await client.closed() == 4000
-    server.terminate(wait=False)
+    server.terminate()
     release(server.folder, "hold-flush")
     await stopped(server)
     server.start()
@@ -143,11 +140,11 @@ async def test_a_second_signal_is_the_servers_own(
     client = await client_of(server, "ledger").start()
     await client.event("wait", 180)
     await client.said("1 begins")
-    server.terminate(wait=False)
+    server.terminate()
     assert await client.closed() == 4000
     told = asyncio.get_running_loop().time()
     while server.is_running:  # one that comes at once counts as the first
-        server.terminate(wait=False)
+        server.terminate()
         await asyncio.sleep(0.1)
         assert asyncio.get_running_loop().time() - told < STOPPED_WITHIN
     assert server.wait() in ORDERLY
@@ -164,7 +161,7 @@ async def test_a_sync_handler_does_not_keep_the_process(serve: Serve, client_of:
     client = await client_of(server, "ledger").start()
     await client.event("block", 90)
     await client.until({"type": "turn", "turn": 1})
-    server.terminate(wait=False)
+    server.terminate()
     assert await client.closed() == 4000
     await stopped(server)
     server.start()
@@ -181,10 +178,9 @@ async def test_a_client_that_comes_meanwhile_leaves_nothing_behind(
     await exchange(client)
     await client.left(server.database)
     arm(server.folder, "delay-before-claim", "0.5")
-    await client.connect()
-    await client.send({"type": "hello", "session": client.session, "token": client.token})
+    await client.knock()
     await struck(server, "delay-before-claim")
-    server.terminate(wait=False)
+    server.terminate()
     assert await client.closed() is not None
     await stopped(server)
     server.start()
@@ -202,7 +198,7 @@ async def test_a_turn_that_has_not_begun_is_left_to_the_next(
     arm(server.folder, "delay-before-accept", "0.5")
     await client.message("late")
     await struck(server, "delay-before-accept")
-    server.terminate(wait=False)
+    server.terminate()
     assert await client.closed() == 4000
     await stopped(server)
     assert effects(client, server) == {"start": 1}
@@ -218,10 +214,9 @@ async def test_an_end_under_way_is_finished(server: FaultServer, client_of: Clie
     arm(server.folder, "delay-before-ending", "0.5")
     await client.end()
     await struck(server, "delay-before-ending")
-    server.terminate(wait=False)
+    server.terminate()
     await client.closed()
     await stopped(server)
-    assert client.session is not None
     row = server.database.session(client.session)
     assert (row["status"], row["end_reason"]) == ("ended", "user")
     assert effects(client, server)["end user"] == 1
@@ -236,7 +231,7 @@ async def test_with_the_database_locked_the_server_gives_up_in_time(
     await exchange(client)
     with server.database.locked():
         await client.message("nobody stores this")
-        server.terminate(wait=False)
+        server.terminate()
         assert await client.closed() == 4000
         assert await asyncio.to_thread(server.wait, STOPPED_WITHIN) in ORDERLY
     await come_back(client, server)
@@ -246,5 +241,6 @@ async def test_with_the_database_locked_the_server_gives_up_in_time(
 
 async def test_nothing_is_running_when_a_server_that_served_nobody_stops() -> None:
     with running(FaultServer, application=APPLICATION) as server:
-        assert server.terminate() in ORDERLY
+        server.terminate()
+        assert server.wait() in ORDERLY
         await at_rest(server)

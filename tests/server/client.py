@@ -9,6 +9,7 @@ server's database.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -231,16 +232,15 @@ class Client(StepClient):
         self.transport.abort()
         await self._end_reader()
 
-    async def left(self, database: Database, timeout: float = 90.0) -> None:
+    async def left(self, database: Database) -> None:
         """Close, and wait until no worker holds the session in memory."""
         await self.close()
-        await self.until_away(database, timeout)
+        await self.until_away(database)
 
-    async def until_away(self, database: Database, timeout: float = 90.0) -> None:
+    async def until_away(self, database: Database) -> None:
         """Wait until no worker holds the session in memory."""
         session = self.session
-        assert session is not None
-        await until(lambda: database.session(session)["worker_id"] is None, seconds=timeout)
+        await until(lambda: database.session(session)["worker_id"] is None)
 
     def pause_reading(self) -> None:
         """Read nothing more from the socket: the kernel's buffers fill up."""
@@ -272,12 +272,12 @@ class Client(StepClient):
         return self.witness.outcomes
 
 
+#: The fixture ``client_of``: ``client_of(server, "counter")``.
+ClientOf = Callable[..., Client]
+
+
 async def assert_whole(
-    client: Client,
-    database: Database,
-    *,
-    state: dict[str, Any] | None = None,
-    timeout: float = 90.0,
+    client: Client, database: Database, *, state: dict[str, Any] | None = None
 ) -> None:
     """
     The client has seen exactly what the database holds, and every promise was kept.
@@ -285,10 +285,9 @@ async def assert_whole(
     Entries 1, 2, 3, … without a hole or a repeat, equal on both sides; every accepted event is one
     entry and has one outcome; ``user_session`` is ``state``. Waits until the session is at rest.
     """
-    assert client.session is not None
     row: dict[str, Any] = {}
     log: list[Row] = []
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = asyncio.get_running_loop().time() + 90
     while asyncio.get_running_loop().time() < deadline:
         row = database.session(client.session)
         # What a hook says after its turn may be stored between one look and the other.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .client import Client
-from .harness import Server, add_server_logs, shared
+from .harness import Server, shared, started
 
 MIB = 1024 * 1024
 #: What one test or another relies on, and no other notices.
@@ -31,8 +31,11 @@ Servers = Callable[..., Server]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows the logs of its servers."""
     report = yield
-    add_server_logs(report)
+    if report.failed:
+        for server in started:
+            report.sections.append((f"log of {server!r}", server.log()[-20_000:]))
     return report
 
 

@@ -5,31 +5,22 @@ from __future__ import annotations
 import atexit
 import functools
 import json
-import os
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 from uuid import UUID, uuid4
 
-import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 
-from tests.support.ports import free_port
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-START_TIMEOUT = 120.0
+from tests.support.process import DjangoServer
 
 #: "uvicorn" is what ``pip install uvicorn`` gives, "uvicorn-standard" is ``uvicorn[standard]``.
 Kind = Literal["daphne", "uvicorn", "uvicorn-standard", "hypercorn", "granian"]
@@ -50,25 +41,19 @@ def migrated_database() -> Path:
     """A database with all migrations applied, made once per test run."""
     folder = Path(tempfile.mkdtemp(prefix="chatsessions-template-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    subprocess.run(
-        [sys.executable, "-m", "django", "migrate", "--verbosity=0"],
-        cwd=ROOT,
-        env=_environment(folder, {}, {}),
-        check=True,
-    )
+    Server(folder).manage("migrate", "--verbosity=0")
     with closing(sqlite3.connect(folder / "demo.sqlite3")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return folder / "demo.sqlite3"
 
 
-class Server:
+class Server(DjangoServer):
     """
-    One server process on a data folder and a port of its own.
+    A server with a SQLite database in its folder.
 
-    ``chatsessions`` overrides keys of ``CHATSESSIONS``, ``settings`` whole Django settings (both
-    as JSON), ``env`` adds environment variables, ``arguments`` go to the server's command.
-    ``restart()`` keeps data and port. A server of several tests is told by ``begin()`` that another
-    one begins.
+    ``chatsessions`` overrides keys of ``CHATSESSIONS``, ``settings`` whole Django settings, ``env``
+    adds environment variables, ``arguments`` go to the server's command. ``restart()`` keeps data
+    and port. A server of several tests is told by ``begin()`` that another one begins.
     """
 
     def __init__(
@@ -80,21 +65,14 @@ class Server:
         settings: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         application: str = "tests.server.app:application",
-        port: int | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
-        self.folder = folder
+        own = {"CHATSESSIONS": dict(chatsessions or {})}
+        super().__init__(folder, settings={**(settings or {}), **own}, env=env)
         self.kind = kind
-        self.chatsessions = dict(chatsessions or {})
-        self.settings = dict(settings or {})
-        self.env = dict(env or {})
         self.application = application
         self.arguments = arguments
-        self.port = port or free_port()
-        self.process: subprocess.Popen[bytes] | None = None
         self.database = Database(folder / "demo.sqlite3")
-        #: How many bytes of its log are those of earlier tests.
-        self._seen = 0
 
     def __repr__(self) -> str:
         return f"<Server {self.kind} on {self.port}, pid {self.process and self.process.pid}>"
@@ -108,115 +86,31 @@ class Server:
     def url(self, bot: str = "counter") -> str:
         return f"ws://127.0.0.1:{self.port}/ws/{bot}/"
 
-    @property
-    def pid(self) -> int:
-        assert self.process is not None, "the server was not started"
-        return self.process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
     # Life
-
-    def manage(self, *arguments: str) -> None:
-        """Run a management command with this server's settings."""
-        result = subprocess.run(
-            [sys.executable, "-m", "django", *arguments],
-            cwd=ROOT,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
 
     def begin(self) -> Self:
         """A test begins: start, if another one has ended it, and forget what the log says."""
-        self._seen = self._log_path.stat().st_size if self._log_path.exists() else 0
+        self.forget_log()
         return self if self.is_running else self.start()
 
-    def start(self, *, wait: bool = True) -> Self:
-        """Start, and wait until connections are accepted."""
-        assert not self.is_running, "the server runs already"
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def start(self) -> Self:
         if not self.database.path.exists():
             shutil.copyfile(migrated_database(), self.database.path)
         if self not in started:
             started.append(self)
-        with self._log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command(),
-                cwd=ROOT,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        if wait:
-            self.wait_until_ready()
-        return self
+        return super().start()
 
-    def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if not self.is_running:
-                raise AssertionError(f"the server ended while it started:\n{self.log()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return
-        raise AssertionError(f"the server did not start within {timeout} s:\n{self.log()}")
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone."""
-        self._signal(signal.SIGKILL)
-        self.wait()
-
-    def terminate(self, *, wait: bool = True, timeout: float = 20.0) -> int | None:
-        """SIGTERM; with ``wait`` the exit code. One that outlives ``timeout`` fails the test."""
-        self._signal(signal.SIGTERM)
-        return self.wait(timeout) if wait else None
-
-    def wait(self, timeout: float = 20.0) -> int:
-        assert self.process is not None
-        try:
-            return self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"the server did not end within {timeout} s") from None
-
-    def restart(self, *, how: Literal["kill", "terminate"] = "kill") -> Self:
-        """End it, if it runs, and start it again on the same data and port."""
-        if self.is_running:
-            self.kill() if how == "kill" else self.terminate()
+    def restart(self) -> Self:
+        """Kill it, if it runs, and start it again on the same data and port."""
+        self.kill()
         return self.start()
 
     def discard(self) -> None:
-        """End it however that goes, SIGTERM first so that coverage is written."""
-        if self.is_running:
-            self._signal(signal.SIGTERM)
-            try:
-                assert self.process is not None
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        super().discard()
         if self in started:
             started.remove(self)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-
-    def _environment(self) -> dict[str, str]:
-        settings = self.settings | {"CHATSESSIONS": self.chatsessions}
-        return _environment(self.folder, settings, self.env)
-
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
         if self.kind == "hypercorn":
             return [
                 *(sys.executable, "-m", "hypercorn", "--workers", "0"),
@@ -240,18 +134,6 @@ class Server:
             self.application,
         ]
 
-    # What it said
-
-    @property
-    def _log_path(self) -> Path:
-        return self.folder / "server.log"
-
-    def log(self) -> str:
-        """What this server, and those before its restarts, have written since the test began."""
-        if not self._log_path.exists():
-            return ""
-        return self._log_path.read_bytes()[self._seen :].decode(errors="replace")
-
     # Logged-in users
 
     def login(self, name: str = "alice") -> str:
@@ -273,29 +155,9 @@ class Server:
         return f"sessionid={key}"
 
 
-def _environment(
-    folder: Path, settings: Mapping[str, Any], env: Mapping[str, str]
-) -> dict[str, str]:
-    return (
-        dict(os.environ)
-        | {
-            "DJANGO_SETTINGS_MODULE": "tests.server.settings",
-            "DEMO_DATA": str(folder),
-            "TESTS_SETTINGS": json.dumps(dict(settings)),
-            "PYTHONUNBUFFERED": "1",
-        }
-        | dict(env)
-    )
-
-
-@contextmanager
-def running(cls: type[S] = Server, **options: Any) -> Iterator[S]:  # type: ignore[assignment]
+def running(cls: type[S] = Server, **options: Any) -> AbstractContextManager[S]:  # type: ignore[assignment]
     """A started server in a temporary folder, killed and removed afterwards."""
-    server = cls(Path(tempfile.mkdtemp(prefix="chatsessions-server-")), **options)
-    try:
-        yield server.start()
-    finally:
-        server.discard()
+    return cls(Path(tempfile.mkdtemp(prefix="chatsessions-server-")), **options).started()
 
 
 @contextmanager
@@ -317,13 +179,6 @@ def shared(cls: type[S]) -> Iterator[Callable[..., S]]:
         yield server
 
 
-def add_server_logs(report: pytest.TestReport) -> None:
-    """To be called by ``pytest_runtest_makereport``: a failed test shows its servers' logs."""
-    if report.failed:
-        for server in started:
-            report.sections.append((f"log of {server!r}", server.log()[-20_000:]))
-
-
 # The database, as somebody beside the server sees it
 
 
@@ -336,7 +191,7 @@ class Row:
     turn: int | None
     name: str
     data: Any
-    status: str | None
+    status: str | None = None
 
 
 class Database:

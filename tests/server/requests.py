@@ -1,4 +1,4 @@
-"""Requests to the bots, whose answers may be streams."""
+"""Requests to a server, and those to its bots, whose answers may be streams."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from typing import Any
 from .harness import Server
 
 STREAM = {"Accept": "text/event-stream"}
+
+
+def fetch(
+    server: Server, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Send a request; return the answer and its body."""
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    with closing(line):
+        line.request(method, path, body, headers)
+        response = line.getresponse()
+        return response, response.read()
 
 
 @contextmanager

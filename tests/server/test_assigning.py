@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable
+from urllib.parse import urlencode
 
 from tests.support.sessions import until
 
-from .client import Client
+from .client import ClientOf
 from .harness import Server
-
-ClientOf = Callable[..., Client]
+from .requests import fetch
 
 
 def request(server: Server, path: str, cookie: str = "", **data: str) -> tuple[int, str]:
     """The status of an answer, and the cookie of the browser after it."""
-    body = urllib.parse.urlencode(data).encode() if data else None
-    asked = urllib.request.Request(  # noqa: S310  # our own server
-        f"{server.origin}/{path}/", data=body, headers={"Cookie": cookie}
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(asked, timeout=60) as answer:
-            given = [one.partition(";")[0] for one in answer.headers.get_all("Set-Cookie") or []]
-            sessions = [one for one in given if one.startswith("sessionid=")]
-            return answer.status, sessions[0] if sessions else cookie
-    except urllib.error.HTTPError as error:
-        return error.code, cookie
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
+    method = "POST" if data else "GET"
+    answer, _ = fetch(server, method, f"/{path}/", urlencode(data), **form)
+    given = [one.partition(";")[0] for one in answer.headers.get_all("Set-Cookie") or []]
+    return answer.status, next((one for one in given if one.startswith("sessionid=")), cookie)
 
 
 async def test_an_anonymous_conversation_goes_on_after_the_login(
@@ -47,9 +36,7 @@ async def test_an_anonymous_conversation_goes_on_after_the_login(
     assert await tab.closed() == 4000, "a line that is anonymous has it no more"
     session, token = tab.session, tab.token
     # The page is quicker than the answer to its login: it is asked to come back, and loses nothing.
-    await tab.connect()
-    tab.say_hello(received=0)
-    await tab.flush()
+    await tab.knock(received=0)
     assert await tab.closed() == 4000
     assert (tab.session, tab.token) == (session, token)
     # It is reloaded, as who has logged in.
@@ -61,16 +48,14 @@ async def test_an_anonymous_conversation_goes_on_after_the_login(
     assert [seen.data["content"] for seen in tab.entries.values() if seen.n] == ["one"]
     await tab.message("two")
     assert await tab.outcome(2) == "done"
-    assert server.database.session(session or "")["user_id"] == server.database.user_id("grace")
+    assert server.database.session(session)["user_id"] == server.database.user_id("grace")
     # For nobody else: not by the old token once the login has been answered, and for no other user.
-    server.database.update_session(session or "", assigned_at="2000-01-01 00:00:00")
+    server.database.update_session(session, assigned_at="2000-01-01 00:00:00")
     assert not (await stranger.resume(received=0))["resumed"]
     other = client_of(server, "visitors", cookie=server.login("eve"))
     other.session, other.token = session, token
     assert not (await other.resume(received=0))["resumed"]
     # And it is given to nobody else.
-    status, _ = await asyncio.to_thread(
-        request, server, "assign", name="eve", session=session or ""
-    )
+    status, _ = await asyncio.to_thread(request, server, "assign", name="eve", session=session)
     assert status == 409
     await tab.ping()

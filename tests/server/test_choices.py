@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from .client import Client, assert_whole
+from .client import Client, ClientOf, assert_whole
 from .harness import Server
-
-ClientOf = Callable[..., Client]
 
 
 async def asked(client: Client, content: str) -> tuple[int, str]:
@@ -61,6 +57,6 @@ async def test_a_server_that_is_killed_while_it_waits_for_an_answer(
     assert await client.outcome(late + 1) == "done"
     pressed = await client.event("action", {"id": "count", "name": "count", "payload": {"by": 2}})
     assert await client.outcome(pressed) == "done"
-    row = server.database.session(client.session or "")
-    assert server.database.state(client.session or "") == {"counted": 2}
+    row = server.database.session(client.session)
+    assert server.database.state(client.session) == {"counted": 2}
     assert (row["asks"], row["handled_ahead"]) == ("[]", "[]")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from .client import Client
+from .client import Client, ClientOf
 from .conftest import MIB, Servers
 from .harness import Server
+from .requests import fetch
 
 pytestmark = pytest.mark.server
-
-ClientOf = Callable[..., Client]
 
 
 @pytest.fixture
@@ -31,18 +29,6 @@ def server(either: Server) -> Server:
 def files_of(server: Server) -> list[Path]:
     """What the server's storage has."""
     return [path for path in (server.folder / "files").rglob("*") if path.is_file()]
-
-
-def request(
-    server: Server, method: str, path: str, body: Any = None, **headers: str
-) -> tuple[int, bytes]:
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    try:
-        line.request(method, path, body, headers)
-        response = line.getresponse()
-        return response.status, response.read()
-    finally:
-        line.close()
 
 
 def upload(
@@ -66,13 +52,14 @@ def upload(
         yield after
 
     path = f"/chats/{client.session}/files/"
-    status, answer = request(server, "POST", path, body(), **headers)
-    return status, json.loads(answer)
+    response, answer = fetch(server, "POST", path, body(), **headers)
+    return response.status, json.loads(answer)
 
 
 def download(server: Server, client: Client, file_id: str) -> tuple[int, bytes]:
     path = f"/chats/{client.session}/files/{file_id}/"
-    return request(server, "GET", path, Authorization=f"Bearer {client.token}")
+    response, content = fetch(server, "GET", path, Authorization=f"Bearer {client.token}")
+    return response.status, content
 
 
 async def test_a_file_goes_there_and_back(server: Server, client_of: ClientOf) -> None:
@@ -115,8 +102,8 @@ async def test_a_file_that_is_too_large_leaves_nothing(server: Server, client_of
     path = f"/chats/{client.session}/files/"
     headers = {"Authorization": f"Bearer {client.token}", "Content-Type": "text/plain"}
     chunks = iter([b"x" * MIB] * 3)
-    status, said = await asyncio.to_thread(request, server, "POST", path, chunks, **headers)
-    assert (status, json.loads(said)["error"]) == (413, "too_large")
+    response, said = await asyncio.to_thread(fetch, server, "POST", path, chunks, **headers)
+    assert (response.status, json.loads(said)["error"]) == (413, "too_large")
     assert files_of(server) == before
 
 

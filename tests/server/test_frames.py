@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 
 import pytest
 
 from chatsessions.protocol.frames import SUBPROTOCOL
 
-from .client import Client, assert_whole
+from .client import Client, ClientOf, assert_whole
 from .harness import Server
-
-ClientOf = Callable[..., Client]
 
 #: As many as are forgiven; tests/test_frames.py has all of them.
 BAD_FRAMES: list[str | bytes] = [

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from tests.support.sessions import until
 
-from .client import Client, assert_whole
+from .client import Client, ClientOf, assert_whole
 from .harness import Server
 
-ClientOf = Callable[..., Client]
 SECRET = "secret-of-the-server"
 
 
@@ -51,7 +49,7 @@ async def test_a_handler_that_raises_fails_its_turn_and_nothing_else(
     # What came before the error stays; its text is in the server's log alone.
     assert client.contents == ["started", "before the error", "still here"]
     await assert_whole(client, server.database, state={"starts": 1, "raised": True})
-    assert server.database.log(client.session or "")[1].status == "failed"
+    assert server.database.log(client.session)[1].status == "failed"
     assert SECRET not in str(client.told)
     assert SECRET in server.log()
     assert str(client.session) in server.log()
@@ -96,7 +94,7 @@ async def test_stop_ends_the_running_turn_at_once_and_no_other(
     await client.stop()
     await goes_on(client)
     await assert_whole(client, server.database, state={"starts": 1, "total": 190})
-    assert server.database.log(client.session or "")[1].status == "stopped"
+    assert server.database.log(client.session)[1].status == "stopped"
 
 
 async def test_what_a_handler_sends_while_it_cleans_up_arrives(
@@ -163,7 +161,7 @@ async def test_a_handler_goes_on_without_its_client(client: Client, server: Serv
     n = await client.event("slow", 0.4)
     await client.said("slow begins")
     await client.drop()
-    session = client.session or ""
+    session = client.session
     await until(lambda: server.database.session(session)["handled"] == n)
     welcome = await client.resume()
     assert (welcome["received"], welcome["turn"]) == (n, None)

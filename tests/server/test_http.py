@@ -62,7 +62,7 @@ def test_a_turn_that_a_shutdown_lets_finish(either: Server) -> None:
         assert next(frames)["type"] == "accepted"
         runs = {"type": "turn", "turn": 1, "name": "slow", "status": "running"}
         assert runs in frames
-        either.terminate(wait=False)
+        either.terminate()
         assert list(frames)[-1] == {"type": "turn", "turn": 1, "name": "slow", "status": "done"}
     either.wait()
     either.start()

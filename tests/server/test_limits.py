@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -12,11 +11,9 @@ import pytest
 
 from tests.support.sessions import until
 
-from .client import Client, assert_whole
+from .client import Client, ClientOf, assert_whole
 from .conftest import MIB, Servers
 from .harness import Server
-
-ClientOf = Callable[..., Client]
 
 
 def rss(server: Server) -> float:
@@ -42,7 +39,7 @@ async def test_a_client_that_never_reads_costs_bounded_memory_and_is_closed(
     peak = before
     answers = 0
     async with asyncio.timeout(600):
-        while server.database.session(sleeper.session or "")["handled"] < 1:
+        while server.database.session(sleeper.session)["handled"] < 1:
             await other.outcome(await other.message("hello"))
             answers += 1
             peak = max(peak, rss(server))
@@ -50,7 +47,7 @@ async def test_a_client_that_never_reads_costs_bounded_memory_and_is_closed(
     assert answers > 1  # to one who is held up, the first comes when all is emitted
     sleeper.continue_reading()
     assert await sleeper.closed() in (4008, 1006)
-    await until(lambda: server.database.session(sleeper.session or "")["status"] == "away")
+    await until(lambda: server.database.session(sleeper.session)["status"] == "away")
     sleeper.acks = True
     await sleeper.resume()
     await sleeper.caught_up()
@@ -69,7 +66,7 @@ async def test_tokens_for_a_client_that_never_reads_are_left_out(
     n = await client.event("stream", {"count": 3000, "pause": 0.0005})
     await client.until({"type": "token", "index": 100})
     client.pause_reading()
-    await until(lambda: server.database.session(client.session or "")["handled"] >= n)
+    await until(lambda: server.database.session(client.session)["handled"] >= n)
     client.continue_reading()
     await client.outcome(n)
     assert len(client.of_type("token")) < 3000

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.request
-from collections.abc import Callable
 
 from tests.support.sessions import until
 
-from .client import Client
+from .client import ClientOf
 from .harness import Server
-from .requests import STREAM, ask, read_frames, told
+from .requests import STREAM, ask, fetch, read_frames, told
 
-ClientOf = Callable[..., Client]
 CSRF = "a" * 32
 
 
@@ -25,18 +22,9 @@ def log_in(server: Server) -> str:
 
 def log_out(server: Server, cookie: str) -> None:
     """The admin's logout button."""
-    request = urllib.request.Request(  # noqa: S310  # our own server
-        f"{server.origin}/admin/logout/",
-        data=b"",
-        headers={
-            "Cookie": f"{cookie}; csrftoken={CSRF}",
-            "X-CSRFToken": CSRF,
-            "Origin": server.origin,
-        },
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as response:
-        assert response.status == 200
+    headers = {"Cookie": f"{cookie}; csrftoken={CSRF}", "X-CSRFToken": CSRF}
+    answer, _ = fetch(server, "POST", "/admin/logout/", **headers, Origin=server.origin)
+    assert answer.status == 200
 
 
 async def test_a_logout_closes_at_once_and_the_session_waits(
@@ -54,12 +42,11 @@ async def test_a_logout_closes_at_once_and_the_session_waits(
         "code": "unauthorized",
         "detail": "You were logged out.",
     }
-    await until(lambda: server.database.session(tab.session or "")["status"] == "away")
+    await until(lambda: server.database.session(tab.session)["status"] == "away")
     await phone.ping()
     # The old cookie is nobody's any more.
     await tab.close()
-    await tab.connect()
-    await tab.send({"type": "hello", "session": tab.session, "token": tab.token})
+    await tab.knock()
     assert await tab.closed() == 4502
     # After the next login the conversation goes on.
     await tab.close()

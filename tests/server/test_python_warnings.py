@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.sessions import until
 
-from .client import Client
+from .client import ClientOf
 from .harness import Server, running
-
-ClientOf = Callable[..., Client]
 
 
 class Runserver(Server):
     """``manage.py runserver``."""
 
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
         command = (sys.executable, "-m", "django", "runserver", "--noreload")
         return [*command, f"127.0.0.1:{self.port}"]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import pytest
 
 from tests.support.sessions import until
 
-from .client import Client, assert_whole
+from .client import Client, ClientOf, assert_whole
 from .conftest import Servers
 from .harness import Kind, Server
 from .sends import MARK
@@ -25,24 +26,16 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
     return servers(kind=request.param, application=SENDS)
 
 
-def client_with(server: Server, send: str = "") -> Client:
-    """A client whose connection has the ``send`` of that name around it, "" for none."""
-    query = f"?send={send}" if send else ""
-    return Client(server.url("faulty") + query, server.origin, bundles=True)
-
-
 @pytest.fixture
-async def client_by(server: Server) -> AsyncIterator[Callable[[str], Client]]:
-    """Makes clients as :func:`client_with`, which are closed at the test's end."""
-    clients: list[Client] = []
+def client_by(server: Server, client_of: ClientOf) -> Callable[..., Client]:
+    """Makes clients whose connection has the ``send`` of a name around it, "" for none."""
+    return partial(client_with, client_of, server)
 
-    def make(send: str = "") -> Client:
-        clients.append(client_with(server, send))
-        return clients[-1]
 
-    yield make
-    for client in clients:
-        await client.close()
+def client_with(client_of: ClientOf, server: Server, send: str = "") -> Client:
+    client = client_of(server, "faulty", bundles=True)
+    client.url += f"?send={send}" if send else ""
+    return client
 
 
 ClientBy = Callable[..., Client]
@@ -94,24 +87,25 @@ async def test_a_send_that_fails_closes_its_own_connection_with_a_reason_in_the_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_send_that_never_returns_is_given_up(kind: Kind, servers: Servers) -> None:
+async def test_a_send_that_never_returns_is_given_up(
+    kind: Kind, servers: Servers, client_of: ClientOf
+) -> None:
     server = servers(kind=kind, application=SENDS, chatsessions={"HEARTBEAT": 3})
-    hanging = await client_with(server, "hangs").start()
-    other = await client_with(server).start()
+    hanging = await client_with(client_of, server, "hangs").start()
+    other = await client_with(client_of, server).start()
     await hanging.message(MARK)
     for number in range(20):
         await other.message(f"message {number}")
     await other.settled()
     # Nothing comes and the client says nothing: closed for silence, and then left.
     assert await hanging.closed() is not None
-    session = hanging.session or ""
+    session = hanging.session
     await until(lambda: server.database.session(session)["status"] == "away")
     hanging.url = other.url
     await hanging.resume()
     await hanging.caught_up()
     for client in (hanging, other):
         await assert_whole(client, server.database)
-        await client.close()
 
 
 #: tests/faults/test_sigterm.py has the others, every day.
@@ -123,7 +117,7 @@ async def test_sigterm_ends_the_server_and_nothing_is_lost(
     client = await client_by().start()
     await client.message("before")
     await client.settled()
-    server.terminate(wait=False)
+    server.terminate()
     # They begin to cut connections at once, and the close may come too late.
     assert await client.closed() in (4000, 1001, 1006, 1011, 1012)
     server.wait()

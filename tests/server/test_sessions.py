@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -12,10 +11,8 @@ import pytest
 
 from tests.support.sessions import until
 
-from .client import Client, Frame, assert_whole
+from .client import Client, ClientOf, Frame, assert_whole
 from .harness import Server
-
-ClientOf = Callable[..., Client]
 
 GREETING = "Hi! I'll count how many messages you send."
 
@@ -116,7 +113,7 @@ async def test_a_client_comes_back_again_and_again(
         assert await client.outcome(n) == "done"
     assert len(tokens) == 21
     # Only their hashes are stored.
-    row = server.database.session(client.session or "")
+    row = server.database.session(client.session)
     assert not tokens & set(row.values())
     assert str(client.token) not in server.log()
     await assert_whole(client, server.database, state={"message_count": 20})
@@ -171,7 +168,7 @@ async def test_of_two_tabs_the_newer_goes_on_and_the_older_loses_and_doubles_not
     await second.said("You have sent 2 message(s)!")
     await second.ping()
     await assert_whole(second, server.database, state={"message_count": 2})
-    assert server.database.session(second.session or "")["connections"] == 2
+    assert server.database.session(second.session)["connections"] == 2
 
 
 async def test_a_crowd_with_one_token_leaves_one_connection(
@@ -298,7 +295,7 @@ async def test_the_chat_starts_once_whatever_reconnects(
     await client.message("go")
     await client.outcome(1)
     await assert_whole(client, server.database)
-    calls = server.database.state(client.session or "")["calls"]
+    calls = server.database.state(client.session)["calls"]
     assert calls[:3] == ["session_load", "chat_start begins", "chat_start ends"]
     counts = Counter(calls)
     assert counts["chat_start begins"] == counts["chat_start ends"] == 1
@@ -306,8 +303,7 @@ async def test_the_chat_starts_once_whatever_reconnects(
 
 async def test_stop_stops_turns_and_no_hooks(server: Server, client_of: ClientOf) -> None:
     """A client cannot keep the application from setting itself up."""
-    client = await client_of(server, "slow_start").connect()
-    await client.send({"type": "hello"})
+    client = await client_of(server, "slow_start").knock()
     for _ in range(10):
         await client.stop()
         await asyncio.sleep(0.1)
@@ -322,7 +318,7 @@ async def test_the_user_ends_the_session_for_good(client: Client, server: Server
     await client.end()
     assert await client.closed() == 4503
     assert client.told[-1] == {"type": "ended", "reason": "user"}
-    row = server.database.session(session or "")
+    row = server.database.session(session)
     assert (row["status"], row["end_reason"], row["worker_id"]) == ("ended", "user", None)
     await assert_whole(client, server.database)
     since = client.here
@@ -346,13 +342,13 @@ async def test_the_end_is_handled_once_and_seen(server: Server, client_of: Clien
     assert await client.closed() == 4503
     expected = ["session_load", "chat_start begins", "chat_start ends", "connect", "message"]
     expected += ["chat_end begins", "chat_end", "chat_end ends"]
-    assert server.database.state(client.session or "")["calls"] == expected
+    assert server.database.state(client.session)["calls"] == expected
     await assert_whole(client, server.database)
     # And by who leaves right behind it.
     await hurried.end()
     await hurried.close()
-    await until(lambda: server.database.session(hurried.session or "")["status"] == "ended")
-    calls = server.database.state(hurried.session or "")["calls"]
+    await until(lambda: server.database.session(hurried.session)["status"] == "ended")
+    calls = server.database.state(hurried.session)["calls"]
     assert [call for call in calls if call != "disconnect"] == expected
     await hurried.connect()
     assert (await hurried.hello())["reason"] == "ended"
@@ -365,7 +361,7 @@ async def test_to_its_owner_an_expired_session_is_expired(
     await client.message("one")
     await client.outcome(1)
     await client.left(server.database)
-    session = client.session or ""
+    session = client.session
     long_ago = datetime.now(UTC) - timedelta(hours=2)
     server.database.update_session(session, disconnected_at=long_ago.strftime("%Y-%m-%d %H:%M:%S"))
     await client.connect()
@@ -387,16 +383,14 @@ async def test_a_user_has_so_many_sessions_at_a_time(tight: Server, client_of: C
     cookie = tight.login("collector")
     first = await client_of(tight, cookie=cookie).start()
     second = await client_of(tight, cookie=cookie).start()
-    third = await client_of(tight, cookie=cookie).connect()
-    await third.send({"type": "hello"})
+    third = await client_of(tight, cookie=cookie).knock()
     assert await third.closed() == 4504
     assert third.of_type("error")[0]["code"] == "forbidden"
     await first.left(tight.database)
     await third.connect()
     assert (await third.hello())["reason"] == "new"
     await second.resume()
-    await first.connect()
-    await first.send({"type": "hello", "session": first.session, "token": first.token})
+    await first.knock()
     assert await first.closed() == 4504
     others = await client_of(tight, cookie=tight.login("somebody else")).start()
     await others.ping()
@@ -423,8 +417,8 @@ async def test_a_thread_goes_on_after_the_server_was_killed(
     first = await client_of(server, "mindful", cookie=cookie).start()
     await first.message("one")
     await first.said("context 1")
-    thread = UUID(server.database.session(first.session or "")["thread_id"])
-    server.restart(how="kill")
+    thread = UUID(server.database.session(first.session)["thread_id"])
+    server.restart()
 
     second = await client_of(server, "mindful", cookie=cookie).connect()
     welcome = await second.hello(thread=str(thread))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from tests.support.sessions import until
 
-from .client import Client, assert_whole
+from .client import Client, ClientOf, assert_whole
 from .harness import Server
-
-ClientOf = Callable[..., Client]
 
 
 @pytest.fixture
@@ -108,7 +105,6 @@ async def test_a_stream_without_a_client_is_whole_on_return(client: Client, serv
     await client.until({"type": "token"})
     await client.drop()
     session = client.session
-    assert session is not None
     await until(lambda: server.database.session(session)["handled"] == n)
     await client.resume(received=0)
     await client.said(text(50))
@@ -140,7 +136,7 @@ async def test_a_stream_left_open_is_closed_with_its_turn(client: Client, server
     assert client.contents[-1] == "half a sentence"
     assert client.streams == {}
     await assert_whole(client, server.database)
-    assert server.database.session(client.session or "")["streams"] == "[]"
+    assert server.database.session(client.session)["streams"] == "[]"
 
 
 async def test_two_streams_at_a_time(client: Client, other: Client, server: Server) -> None:

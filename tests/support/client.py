@@ -25,7 +25,8 @@ class PageClient(ProtocolClient):
     # The credentials for the next connection
 
     @property
-    def session(self) -> str | None:
+    def session(self) -> Any:
+        """The id of its session, as text; None if it has none."""
         return self._hello.session
 
     @session.setter
@@ -33,7 +34,8 @@ class PageClient(ProtocolClient):
         self._hello.session = session
 
     @property
-    def token(self) -> Any:  # may be None, unlike the token of a conversation
+    def token(self) -> Any:
+        """As that of a conversation; None if it has none."""
         return self._hello.token
 
     @token.setter
@@ -111,6 +113,13 @@ class StepClient(PageClient):
         self._reader = asyncio.create_task(self._live(transport, is_open=True))
         return self
 
+    async def knock(self, **keys: Any) -> Self:
+        """Connect and say hello as :meth:`hello` does, without waiting for an answer."""
+        await self.connect()
+        self.say_hello(**keys)
+        await self.flush()
+        return self
+
     async def hello(self, *, timeout: float = 90.0, **keys: Any) -> Frame:
         """
         Say hello, and return the server's welcome.
@@ -179,11 +188,11 @@ class StepClient(PageClient):
         self.acknowledge(seq)
         await self.flush()
 
-    async def ping(self, timeout: float = 90.0) -> Frame:
+    async def ping(self) -> Frame:
         """Ping, and return the pong. The server has then handled all frames sent before."""
         since = self.here
         await self.send({"type": "ping"})
-        return await self.until({"type": "pong"}, timeout, since=since)
+        return await self.until({"type": "pong"}, since=since)
 
     # Waiting
 
@@ -212,14 +221,14 @@ class StepClient(PageClient):
 
         return await self._wait(found, timeout, str(wanted))
 
-    async def caught_up(self, timeout: float = 90.0) -> None:
+    async def caught_up(self) -> None:
         """Wait until the client has all entries that the welcome announced."""
 
         def is_caught_up() -> bool | None:
             welcome = self._welcome
             return (welcome is not None and self.welcomed and self.received >= welcome.head) or None
 
-        await self._wait(is_caught_up, timeout, "rest of the log")
+        await self._wait(is_caught_up, 90.0, "rest of the log")
 
     async def _wait(self, find: Callable[[], Any], timeout: float, what: str) -> Any:
         try:

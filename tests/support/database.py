@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -63,17 +63,27 @@ def another_connection() -> Iterator[OtherConnection]:
 
 
 @contextmanager
+def before_statements(look: Callable[[str], str | None]) -> Iterator[None]:
+    """
+    Call ``look`` before each statement of the block, of all threads and connections.
+
+    It returns what is to be executed instead, or None, and may raise.
+    """
+    execute = CursorWrapper.execute
+
+    def looking(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
+        return execute(cursor, look(sql) or sql, params)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", looking)
+        yield
+
+
+@contextmanager
 def every_statement() -> Iterator[list[str]]:
     """Yield a list that gets the statements of the block, of all threads and connections."""
     statements: list[str] = []
-    execute = CursorWrapper.execute
-
-    def noting(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
-        statements.append(sql)
-        return execute(cursor, sql, params)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(CursorWrapper, "execute", noting)
+    with before_statements(statements.append):
         yield statements
 
 
@@ -123,35 +133,30 @@ def overtaken(event: str, model: type[Model], by: ChatSession) -> Iterator[None]
     into = "INTO " if event == "INSERT" else ""
     begin = f'{event} {into}"{model._meta.db_table}"'
     change = "UPDATE chatsessions_chatsession SET head = head + 1 WHERE id = ? RETURNING id"
-    execute = CursorWrapper.execute
 
-    def overtaking(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
+    def overtake(sql: str) -> str | None:
         if sql.startswith("BEGIN"):
-            sql = "BEGIN"
-        elif sql.startswith(begin):
+            return "BEGIN"
+        if sql.startswith(begin):
             with another_connection() as other, suppress(sqlite3.OperationalError):
                 if other.is_sqlite:
                     other.execute("PRAGMA busy_timeout = 0")
                 other.rows(change, by.pk)
-        return execute(cursor, sql, params)
+        return None
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(CursorWrapper, "execute", overtaking)
+    with before_statements(overtake):
         yield
 
 
 @contextmanager
 def unreadable(model: type[Model]) -> Iterator[None]:
     """Make each query of the table of ``model`` fail during the block."""
-    execute = CursorWrapper.execute
 
-    def refusing(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
+    def refuse(sql: str) -> None:
         if sql.startswith("SELECT") and f'FROM "{model._meta.db_table}"' in sql:
             raise OperationalError("the database is away")
-        return execute(cursor, sql, params)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(CursorWrapper, "execute", refusing)
+    with before_statements(refuse):
         yield
 
 

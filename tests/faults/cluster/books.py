@@ -15,6 +15,8 @@ from typing import Any
 
 import psycopg
 
+from tests.server.harness import Row
+
 from .postgres import Postgres
 
 SCHEMA = """
@@ -65,18 +67,6 @@ CREATE TRIGGER audit AFTER INSERT ON chatsessions_sessionevent
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a stored log."""
-
-    seq: int
-    n: int | None
-    turn: int | None
-    name: str
-    data: Any
-    status: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Write:
     """One write of a session's row (``seq`` None) or log, in the order of writing."""
 
@@ -96,7 +86,7 @@ class Stored:
     """All that is stored of one session."""
 
     row: dict[str, Any]
-    log: list[Entry]
+    log: list[Row]
     state: dict[str, Any]
     #: Event and what was done for it, in order.
     effects: list[tuple[int, str]]
@@ -151,13 +141,13 @@ class Books:
         )
         return found[0]["pid"] if found else None
 
-    def log(self, session: str) -> list[Entry]:
+    def log(self, session: str) -> list[Row]:
         rows = self.query(
             "SELECT seq, n, turn, name, data, status FROM chatsessions_sessionevent "
             "WHERE session_id = %s ORDER BY seq",
             [session],
         )
-        return [Entry(**row | {"data": json.loads(row["data"])}) for row in rows]
+        return [Row(**row | {"data": json.loads(row["data"])}) for row in rows]
 
     def effects(self, session: str) -> list[tuple[int, str]]:
         rows = self.query("SELECT n, what FROM effects WHERE session = %s ORDER BY id", [session])

@@ -11,8 +11,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
 
-from chatsessions import AskUserMessage, Chat, Message, context, spawn, user_session
+from chatsessions import AskUserMessage, Chat, Message, context
 from chatsessions.handlers.chat import InterruptedTurn
+from tests.faults.bots import count, turn_number
 from tests.faults.points import strike
 
 books = Chat("books")
@@ -31,21 +32,6 @@ def _write_effect(session: str, n: int, what: str) -> None:
 async def effect(n: int, what: str) -> None:
     """Something the world has seen, whatever becomes of the session."""
     await sync_to_async(_write_effect)(str(context.session.id), n, what)
-
-
-def turn_number() -> int:
-    turn = context.turn
-    assert turn is not None
-    assert turn.n is not None
-    return turn.n
-
-
-async def count(n: int) -> None:
-    """Count event ``n`` once, whoever asks: what was counted is stored with the count."""
-    if user_session.get("counted", 0) < n:
-        user_session["counted"] = n
-        user_session["count"] = user_session.get("count", 0) + 1
-        await context.emitter.emit("counted", {"n": n, "count": user_session["count"]})
 
 
 @books.on_chat_start
@@ -110,16 +96,6 @@ def block(data: float) -> None:
 async def stream(data: dict[str, Any]) -> None:
     """``count`` tokens, ``pause`` seconds apart."""
     await effect(turn_number(), "handled")
-    await _tell(data)
-
-
-@books.on_event("background")
-async def background(data: dict[str, Any]) -> None:
-    """The turn is over at once; what it spawned goes on streaming."""
-    spawn(_tell(data))
-
-
-async def _tell(data: dict[str, Any]) -> None:
     message = Message()
     for number in range(data["count"]):
         await message.stream_token(f"{number} ")

@@ -12,9 +12,8 @@ import pytest
 from .long_run import FIRST_SEED, LONG, SEEDS, seeds
 from .postgres import Postgres
 from .redis_server import RedisServer
-from .rig import STEADY, Cluster, clusters, started
+from .rig import STEADY, Cluster, Services, clusters, started
 from .scenario import Scenario
-from .services import Services
 from .tally import add, plain, table, tallies, tally_of
 
 
@@ -97,7 +96,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.failed:
         for cluster in clusters:
             for worker in cluster.workers:
-                report.sections.append((f"log of {worker!r}", cluster.log(worker)[-20_000:]))
+                report.sections.append((f"log of {worker!r}", worker.log()[-20_000:]))
     return report
 
 

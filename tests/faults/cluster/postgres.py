@@ -8,28 +8,25 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from tests import services
-from tests.support.ports import free_port
+from tests.support.process import START_TIMEOUT, Process
 
 #: Who may see everything, and whose connections are never refused for their number.
 ADMIN = "chatsessions_admin"
 #: Who the workers are.
 ROLE = "chatsessions"
-START_TIMEOUT = 120.0
 
-SERVER_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
+#: Those that the tests change for their speed; the benchmark has PostgreSQL's own.
+FAST = {
     "max_connections": "300",
     # Processes are killed here, never the machine: what the kernel has is as safe as on a disk.
     "fsync": "off",
@@ -41,74 +38,62 @@ SERVER_SETTINGS = {
 }
 
 
-class Postgres:
+class Postgres(Process):
     """Started once per test run; each cluster gets a database made from a template."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self._folder = Path(tempfile.mkdtemp(prefix="chatsessions-postgres-"))
-        self._process: subprocess.Popen[bytes] | None = None
+    END_TIMEOUT = START_TIMEOUT
+
+    def __init__(self, settings: Mapping[str, str] = FAST) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="chatsessions-postgres-")))
+        local = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        self._settings = local | dict(settings)
 
     # Life
 
-    def start(self) -> None:
-        """Start, and wait until queries are answered."""
-        if not (self._folder / "data").exists():
-            self._make()
-        options = [f"-c{name}={value}" for name, value in SERVER_SETTINGS.items()]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [_command("postgres"), "-D", self._folder / "data", f"-p{self.port}", *options],
-                cwd=self._folder,
-                stdout=log,
-                start_new_session=True,  # a Ctrl-C is for the tests, which end it themselves
-                stderr=subprocess.STDOUT,
-                **_unprivileged(),
-            )
-        self._wait_until_ready()
+    def start(self) -> Self:
+        data = self.folder / "data"
+        if not data.exists():
+            self._make(data)
+        options = [f"-c{name}={value}" for name, value in self._settings.items()]
+        self.run(
+            [_command("postgres"), "-D", data, f"-p{self.port}", *options],
+            cwd=self.folder,
+            start_new_session=True,  # a Ctrl-C is for the tests, which end it themselves
+            **_unprivileged(),
+        )
+        self.wait_until_ready()
+        return self
+
+    def answers(self) -> bool:
+        with suppress(psycopg.OperationalError):
+            self.connect("postgres").close()
+            return True
+        return False
 
     def crash(self) -> None:
         """Stop as it does when it is told to at once: nobody is waited for, nothing is tidied."""
-        self._stop(signal.SIGQUIT)
+        self.send_signal(signal.SIGQUIT)
+        self.wait()
 
     def discard(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._stop(signal.SIGQUIT)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self.is_running:
+            self.crash()
+        super().discard()
 
-    def _make(self) -> None:
+    def _make(self, data: Path) -> None:
         options = _unprivileged()
         if "user" in options:
-            shutil.chown(self._folder, options["user"])
+            shutil.chown(self.folder, options["user"])
         subprocess.run(
             [
-                *(_command("initdb"), "-D", self._folder / "data", "-U", ADMIN, "-A", "trust"),
+                *(_command("initdb"), "-D", data, "-U", ADMIN, "-A", "trust"),
                 *("-E", "UTF8", "--locale=C", "--no-sync"),
             ],
-            cwd=self._folder,
+            cwd=self.folder,
             check=True,
             capture_output=True,
             **options,
         )
-
-    def _stop(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-        self._process.wait(START_TIMEOUT)
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            try:
-                self.connect("postgres").close()
-            except psycopg.OperationalError:
-                assert self._process is not None
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    log = (self._folder / "log").read_text(errors="replace")
-                    raise AssertionError(f"PostgreSQL does not start:\n{log[-5000:]}") from None
-                time.sleep(0.02)
-            else:
-                return
 
     # Databases
 

@@ -1,4 +1,4 @@
-"""``Cluster``: two workers on a database of their own, and what can be done to them."""
+"""``Cluster``: workers on a database of their own; and ``Services``, which all clusters share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .books import Books
+from tests.faults import support
+
+from .books import SCHEMA, Books
+from .postgres import ROLE, Postgres
 from .process import Kind, WorkerProcess
-from .services import TEMPLATE, Services
-from .tab import PATIENCE, Door
-from .wires import Wire
+from .redis_server import RedisServer
+from .tab import PATIENCE
+from .wires import Wire, Wires
 
 #: ``CHATSESSIONS`` of workers of which none is taken for dead because the machine is busy. By the
 #: default of these tests, two seconds, a worker is missed that has no processor for so long, or
@@ -26,15 +29,46 @@ STEADY = {"WORKER_STALE": 30}
 
 #: Never in a worker's log, whatever happened.
 FORBIDDEN = (
-    "was never retrieved",
-    "never awaited",
-    "was destroyed but it is pending",
-    "Fatal Python error",
-    "The shutdown failed",
-    "failed to go on after a commit",
+    *support.FORBIDDEN,
     "A commit failed for a reason of the program's own",
     "cannot be stored; it is dropped",
 )
+
+#: A database with all migrations applied, of which each cluster gets a copy.
+TEMPLATE = "chatsessions_template"
+
+
+@dataclass
+class Services:
+    """What all clusters share; both services run already."""
+
+    postgres: Postgres
+    redis: RedisServer
+    wires: Wires = field(default_factory=Wires)
+
+    def start(self) -> None:
+        self.wires.start()
+        self.postgres.create_database(TEMPLATE)
+        folder = Path(tempfile.mkdtemp(prefix="chatsessions-migrate-"))
+        worker = WorkerProcess("migrate", "daphne", folder, self.settings(TEMPLATE))
+        worker.manage("migrate", "--verbosity=0")
+        worker.discard()
+        with self.postgres.connect(TEMPLATE) as connection:
+            connection.execute(f"SET ROLE {ROLE}")  # type: ignore[arg-type]
+            connection.execute(SCHEMA)  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        self.wires.stop()
+
+    def settings(self, database: str) -> dict[str, Any]:
+        """Where a worker finds them."""
+        return {
+            "postgres": self.postgres.port,
+            "redis": self.redis.port,
+            "database": database,
+            "role": ROLE,
+            "layer": "pubsub",
+        }
 
 
 @dataclass(eq=False)
@@ -43,7 +77,7 @@ class Cluster:
     Workers ``a`` (daphne) and ``b`` (uvicorn), or as many as ``kinds`` says.
 
     ``cluster`` goes into the settings of all, ``own`` by name into those of one; with ``wired``
-    each of them has wires of its own to PostgreSQL and to Redis.
+    each of them has a wire of its own to PostgreSQL.
     """
 
     services: Services
@@ -59,9 +93,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="chatsessions-cluster-"))
         self.workers: list[WorkerProcess] = []
         self.to_postgres: dict[str, Wire] = {}
-        self.to_redis: dict[str, Wire] = {}
         self.books = Books(self.services.postgres, self.database)
-        self._seen: dict[str, int] = {}
 
     # Life
 
@@ -76,9 +108,7 @@ class Cluster:
         settings = services.settings(self.database) | {"layer": self.layer}
         if self.wired:
             self.to_postgres[name] = services.wires.to(services.postgres.port)
-            self.to_redis[name] = services.wires.to(services.redis.port)
             settings["postgres"] = self.to_postgres[name].port
-            settings["redis"] = self.to_redis[name].port
         settings |= dict(self.cluster) | dict(self.own.get(name, {}))
         return WorkerProcess(name, kind, self.folder / name, settings, self.chatsessions)
 
@@ -92,7 +122,7 @@ class Cluster:
             worker.wait_until_ready()
             for path in worker.folder.glob("point-*"):
                 path.unlink()
-            self._seen[worker.name] = len(worker.log())
+            worker.forget_log()
 
     def discard(self) -> None:
         for worker in self.workers:
@@ -102,13 +132,6 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # Who is who
-
-    @property
-    def doors(self) -> list[Door]:
-        return [self.door(worker) for worker in self.workers]
-
-    def door(self, worker: WorkerProcess) -> Door:
-        return Door(worker.name, worker.port)
 
     def worker(self, name: str) -> WorkerProcess:
         return next(worker for worker in self.workers if worker.name == name)
@@ -122,16 +145,10 @@ class Cluster:
         pid = self.books.owner_pid(session)
         return next((worker.name for worker in self.workers if worker.pid == pid), None)
 
-    # What they say
-
-    def log(self, worker: WorkerProcess) -> str:
-        """Since the test began."""
-        return worker.log()[self._seen.get(worker.name, 0) :]
-
     def assert_calm(self) -> None:
         """No word in any log that is never to be there."""
         for worker in self.workers:
-            log = self.log(worker)
+            log = worker.log()
             for words in FORBIDDEN:
                 assert words not in log, f"{worker!r}:\n{log[-5000:]}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from .books import Stored
 from .invariants import Violation, one_line_each, violations
 from .process import WorkerProcess
 from .rig import Cluster, until
-from .tab import PATIENCE, Door, Line, Tab
+from .tab import Door, Line, Tab
 from .tally import Tally
 
 
@@ -41,8 +42,7 @@ class Scenario:
         """
         options.setdefault("bundles", len(self.tabs) % 2 == 1)
         source = random.Random(self.source.random())  # noqa: S311
-        doors = self.cluster.doors
-        tab = Tab(doors, source, pick or (lambda: source.choice(doors)), **options)
+        tab = Tab(pick or (lambda: source.choice(self.cluster.workers)), source, **options)
         self.tabs.append(tab)
         return tab
 
@@ -52,42 +52,54 @@ class Scenario:
         await asyncio.gather(*(tab.begun() for tab in tabs))
         return tabs
 
+    @asynccontextmanager
+    async def talking(self, tabs: Sequence[Tab]) -> AsyncIterator[None]:
+        """In the block the tabs say something all the time."""
+        over = asyncio.Event()
+        sources = [random.Random(self.source.random()) for _ in tabs]  # noqa: S311
+        talks = [
+            asyncio.create_task(talk(tab, source, over))
+            for tab, source in zip(tabs, sources, strict=True)
+        ]
+        try:
+            yield
+        finally:
+            over.set()
+            await asyncio.gather(*talks)
+
     async def arrived(self, tab: Tab, worker: WorkerProcess) -> None:
         """Wait until a tab is welcome at this worker."""
         await tab.until(lambda: tab.is_welcome and tab.door == worker.name)
 
-    async def outcome(self, tab: Tab, n: int, seconds: float = PATIENCE) -> str:
+    async def outcome(self, tab: Tab, n: int) -> str:
         """
         Of a turn: what the client is told. One whose line has broken since it sent the event, or
         that came later, may have missed it, as it is not in the log; then what is stored.
         """
         sent = (note.connection for note in tab.record if note.sent and note.frame.get("n") == n)
         line = next(sent, 0)
-        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > line, seconds)
+        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > line)
         if n in tab.outcomes:
             return tab.outcomes[n]
         session = tab.session
-        assert session is not None
         await until(
             lambda: n in tab.outcomes or self.cluster.books.session(session)["handled"] >= n,
-            seconds,
-            f"turn {n} has no outcome",
+            what=f"turn {n} has no outcome",
         )
         log = await asyncio.to_thread(self.cluster.books.log, session)
         stored = next(entry.status for entry in log if entry.n == n) or "done"
         # What came of the turn is on its way.
-        await tab.until(lambda: tab.received >= log[-1].seq or n in tab.outcomes, seconds)
+        await tab.until(lambda: tab.received >= log[-1].seq or n in tab.outcomes)
         return tab.outcomes.get(n, stored)
 
-    async def rest(self, seconds: float = PATIENCE) -> None:
+    async def rest(self) -> None:
         """Wait until every session has nothing left to do, and its client has all of it."""
         tabs = [tab for tab in self.tabs if tab.over is None]
-        await asyncio.gather(*(self._rest(tab, seconds) for tab in tabs))
+        await asyncio.gather(*(self._rest(tab) for tab in tabs))
 
-    async def _rest(self, tab: Tab, seconds: float) -> None:
-        await tab.until(lambda: tab.is_welcome and not tab.unaccepted, seconds)
+    async def _rest(self, tab: Tab) -> None:
+        await tab.until(lambda: tab.is_welcome and not tab.unaccepted)
         session = tab.session
-        assert session is not None
 
         def is_at_rest() -> bool:
             row = self.cluster.books.session(session)
@@ -98,7 +110,7 @@ class Scenario:
             )
 
         try:
-            await until(is_at_rest, seconds)
+            await until(is_at_rest)
         except AssertionError:
             row = self.cluster.books.session(session)
             facts = {key: row[key] for key in ("running", "handled", "accepted", "head", "status")}
@@ -111,7 +123,6 @@ class Scenario:
         found: list[tuple[Tab, list[Violation]]] = []
         books = []
         for tab in tabs or self.tabs:
-            assert tab.session is not None
             stored = await asyncio.to_thread(self.cluster.books.stored, tab.session)
             wrong = violations(tab.record, stored, complete=tab.over is None)
             found.append((tab, wrong + one_line_each(self._lines(tab))))
@@ -173,6 +184,30 @@ class Scenario:
             channels = client.pubsub_channels(f"{self.cluster.database}*")
             return [*channels, *client.scan_iter(match=f"{self.cluster.database}:group:*")]
 
+
+#: Events of one tab that are not accepted, and those whose turn has not come to its end.
+MAX_UNACCEPTED = 5
+MAX_OPEN = 10
+
+
+async def talk(tab: Tab, source: random.Random, over: asyncio.Event) -> None:
+    """Send events of several kinds until it is over, never more than a few that wait."""
+    while not over.is_set():
+        if len(tab.unaccepted) < MAX_UNACCEPTED and tab.next_n - len(tab.outcomes) < MAX_OPEN:
+            kind = source.random()
+            if kind < 0.8:
+                await tab.message()
+            elif kind < 0.9:
+                await tab.event("stream", {"count": 5, "pause": 0.02})
+            elif kind < 0.95:
+                await tab.event("slow", 0.2)
+            else:
+                await tab.event("fail")
+        await asyncio.sleep(source.random() * 0.05)
+
+
+#: The fixture ``play``: ``play(cluster)``.
+Play = Callable[..., Scenario]
 
 #: The tasks that a worker always has, and the threads that it may keep, with how many of them.
 HOUSEKEEPING = {"keep_running"}

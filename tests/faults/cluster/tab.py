@@ -6,11 +6,11 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from websockets.exceptions import WebSocketException
 
@@ -32,9 +32,8 @@ OPEN_TIMEOUT = 5.0
 PATIENCE = 90.0
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where a worker, or what stands before several of them, is reached."""
+class Door(Protocol):
+    """A worker, or what stands before one: where it is reached."""
 
     name: str
     port: int
@@ -54,16 +53,15 @@ class Line:
 
 class Tab(PageClient):
     """
-    One browser tab. ``pick`` chooses the door of each connection; by default one after another.
+    One browser tab. ``pick`` chooses the door of each connection.
 
     It lives in a task from :meth:`begin` to :meth:`leave`.
     """
 
     def __init__(
         self,
-        doors: Sequence[Door],
-        source: random.Random | None = None,
-        pick: Callable[[], Door] | None = None,
+        pick: Callable[[], Door],
+        source: random.Random,
         *,
         bot: str = "books",
         acks: bool = True,
@@ -72,8 +70,7 @@ class Tab(PageClient):
         patience: float = OPEN_TIMEOUT,
     ) -> None:
         super().__init__(frames.Hello(bundles=bundles), acks=acks)
-        self.doors = doors
-        self.source = source or random.Random()  # noqa: S311
+        self.source = source
         self.bot = bot
         self.lines: list[Line] = []
         #: Why it will not come back: a close code from 4500 on.
@@ -149,7 +146,7 @@ class Tab(PageClient):
                 await asyncio.sleep(self.source.uniform(0, longest))
 
     async def _connect(self) -> None:
-        door = self._door()
+        door = self._pick()
         line = Line(len(self.lines) + 1, door.name, time.monotonic())
         self.lines.append(line)
         url = f"ws://127.0.0.1:{door.port}/ws/{self.bot}/"
@@ -186,11 +183,6 @@ class Tab(PageClient):
         super()._take_welcome(welcome)
         self._failures = 0
         self.lines[-1].welcomed = time.monotonic()
-
-    def _door(self) -> Door:
-        if self._pick is not None:
-            return self._pick()
-        return self.doors[len(self.lines) % len(self.doors)]
 
     # Waiting and looking
 

@@ -13,10 +13,9 @@ import pytest
 from chatsessions.storage.database import LOOK_INTERVAL
 
 from .rig import Cluster, until
-from .scenario import Scenario
+from .scenario import Play
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-Play = Callable[..., Scenario]
 MakeCluster = Callable[..., Cluster]
 
 HEARTBEAT = 0.3
@@ -52,7 +51,7 @@ async def beats(cluster: Cluster, count: int) -> None:
 
 
 def failures(cluster: Cluster) -> int:
-    log = cluster.log(cluster.workers[0])
+    log = cluster.workers[0].log()
     return log.count("housekeeping failed") + log.count("trying again")
 
 
@@ -127,7 +126,7 @@ async def test_a_failover_to_a_standby_loses_no_session(
     with standby(cluster):
         n = await tab.event("block", 0)
         log = "in a read-only transaction"
-        await until(lambda: log in cluster.log(cluster.workers[0]))
+        await until(lambda: log in cluster.workers[0].log())
         assert n in tab.unaccepted
     assert await scenario.outcome(tab, n) == "done"
     await scenario.finish()

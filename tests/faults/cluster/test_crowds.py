@@ -8,12 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from .rig import Cluster
-from .scenario import Scenario
+from .scenario import Play
 from .tab import PAGE_PAUSES, WELCOME_TIMEOUT
 
 # A busy machine takes its time for a crowd; what is looked at is what it takes beside that.
 pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
-Play = Callable[..., Scenario]
 
 CROWD = 1000
 #: How many of them come at a time in the beginning, which is not what is tested: few enough that a
@@ -38,7 +37,7 @@ async def test_a_thousand_clients_come_back_at_once(
     for _ in range(CROWD // AT_A_TIME):
         tabs = [
             scenario.tab(
-                pick=lambda: cluster.door(old if old.is_running else new),
+                pick=lambda: old if old.is_running else new,
                 pauses=PAGE_PAUSES,
                 patience=WELCOME_TIMEOUT,
             )

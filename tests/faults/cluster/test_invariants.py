@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from chatsessions.testing.client import Recorded
+from tests.server.harness import Row
 
-from .books import Entry, Stored, Write
+from .books import Stored, Write
 from .invariants import one_line_each, violations
 from .tab import Line
 
@@ -56,11 +57,11 @@ RECORD = [
 STORED = Stored(
     row={"running": None, "accepted": 2, "handled": 2, "head": 5, "generation": 2},
     log=[
-        Entry(1, None, 0, "message", READY),
-        Entry(2, 1, None, "message", HELLO),
-        Entry(3, None, 1, "counted", {"n": 1, "count": 1}),
-        Entry(4, 2, None, "message", HELLO, "interrupted"),
-        Entry(5, None, 2, "error", {"code": "interrupted"}),
+        Row(1, None, 0, "message", READY),
+        Row(2, 1, None, "message", HELLO),
+        Row(3, None, 1, "counted", {"n": 1, "count": 1}),
+        Row(4, 2, None, "message", HELLO, "interrupted"),
+        Row(5, None, 2, "error", {"code": "interrupted"}),
     ],
     state={"count": 1, "counted": 1},
     effects=[(0, "start"), (1, "handled"), (2, "handled"), (2, "interrupted")],
@@ -113,7 +114,7 @@ BROKEN: dict[str, tuple[int, str, Break]] = {
     "an event that is stored twice": (
         1,
         "repeat",
-        lambda _, stored: stored.log.append(Entry(6, 2, None, "message", HELLO)),
+        lambda _, stored: stored.log.append(Row(6, 2, None, "message", HELLO)),
     ),
     "an event that was received and is not stored": (
         1,

@@ -8,11 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from .rig import Cluster
-from .scenario import Scenario
-from .talk import talking
+from .scenario import Play
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-Play = Callable[..., Scenario]
 
 
 @pytest.mark.seeds(100)
@@ -20,7 +18,7 @@ async def test_workers_are_killed_at_random_moments(cluster: Cluster, play: Play
     """Kill -9 of either, never both at a time: clients come back by any door."""
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for _ in range(3):
             await asyncio.sleep(scenario.source.uniform(0.05, 0.6))
             victim = scenario.source.choice(cluster.workers)
@@ -33,7 +31,7 @@ async def test_both_workers_are_killed_in_turn(cluster: Cluster, play: Play) -> 
     """Each time the one that everybody has just moved to, before the other is quite back."""
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for round_ in range(2):
             victim = cluster.workers[round_ % 2]
             await asyncio.to_thread(victim.kill)
@@ -49,7 +47,7 @@ async def test_both_workers_are_killed_in_turn(cluster: Cluster, play: Play) -> 
 async def test_nobody_is_left_for_a_moment(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         await asyncio.sleep(0.3)
         for worker in cluster.workers:
             await asyncio.to_thread(worker.kill)
@@ -69,7 +67,7 @@ async def test_workers_on_other_machines_are_missed_by_their_heartbeat(
     cluster = make_cluster(own={"a": {"host": "here"}, "b": {"host": "there"}})
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for worker in cluster.workers:
             await asyncio.sleep(0.3)
             await asyncio.to_thread(worker.kill)
@@ -83,7 +81,7 @@ async def test_a_rolling_restart_under_load(steady: Cluster, play: Play) -> None
     """Each worker is told to end (SIGTERM), and is started again, while everybody talks."""
     scenario = play(steady)
     tabs = await scenario.begin(6)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for worker in steady.workers:
             await asyncio.sleep(0.3)
             worker.terminate()

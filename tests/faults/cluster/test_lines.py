@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import chain, count, repeat
+from types import SimpleNamespace
 
 import pytest
 
 from tests.faults.proxy import Proxy
 
 from .rig import Cluster
-from .scenario import Scenario
-from .tab import Door
+from .scenario import Play
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-Play = Callable[..., Scenario]
 
 MESSAGES = 2
 #: At least: hello and welcome, two messages, two accepted, three entries, some of the turns.
@@ -31,7 +29,8 @@ async def test_the_line_is_cut_at_every_frame(how: str, cluster: Cluster, play: 
         for number in count():
             proxy.port = first.port
             proxy.arm(number, swallows=how != "cut", stalls=False)
-            doors = chain([Door(first.name, proxy.listens_on)], repeat(cluster.door(then)))
+            line = SimpleNamespace(name=first.name, port=proxy.listens_on)
+            doors = chain([line], repeat(then))
             tab = scenario.tab(pick=partial(next, doors), bundles=False)
             await tab.begun()
             for _ in range(MESSAGES):

@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 
 from .long_run import LONG, SEEDS
-from .rig import STEADY, Cluster, started, until
-from .scenario import Scenario
-from .services import Services
+from .rig import STEADY, Cluster, Services, started, until
+from .scenario import Play, Scenario, talk
 from .tab import Tab
-from .talk import talk, talking
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-Play = Callable[..., Scenario]
 
 #: For workers that are to be missed.
 MORTAL = {"WORKER_STALE": 5}
@@ -69,7 +66,7 @@ async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab,
     """A tab on worker ``b``, whose session is busy with an event on ``a``; the event."""
     cluster = scenario.cluster
     first, then = cluster.workers
-    tab = scenario.tab(pick=lambda: cluster.door(then if tab.session is not None else first))
+    tab = scenario.tab(pick=lambda: then if tab.session is not None else first)
     await tab.begun()
     await scenario.outcome(tab, await tab.message())
     n = await tab.event(name, data)
@@ -87,7 +84,6 @@ async def answer_question(tab: Tab, content: str) -> None:
 
 async def comes_as_it_is_made(tab: Tab, n: int, cluster: Cluster) -> bool:
     """Some of a stream of worker ``a`` has come by another worker before its end."""
-    assert tab.session is not None
     owner, tokens = cluster.owns(tab.session), len(tab.got("token"))
     await tab.until(lambda: len(tab.got("token")) > tokens + 3 or n in tab.outcomes)
     if n in tab.outcomes:
@@ -162,7 +158,7 @@ async def test_a_newer_connection_to_another_worker_closes_the_older(
     busy: bool, pair: Cluster, play: Play
 ) -> None:
     scenario = play(pair)
-    first, then = (pair.door(worker) for worker in pair.workers)
+    first, then = pair.workers
     old = await scenario.tab(pick=lambda: first).begun()
     await scenario.outcome(old, await old.message())
     if busy:
@@ -198,7 +194,6 @@ async def test_the_owner_pauses_while_it_works_for_a_client_elsewhere(
     with mortal_pair.workers[0].paused():
         assert await scenario.outcome(tab, n) == "interrupted"
         assert await scenario.outcome(tab, await tab.message()) == "done"
-    assert tab.session is not None
     await until(lambda: not mortal_pair.workers[0].inside()["live"], what="it holds on")
     await scenario.finish()
 
@@ -221,7 +216,7 @@ async def test_clients_move_about_while_they_talk(pair: Cluster, play: Play) -> 
     """Their lines break at any moment, and they come back by any door."""
     scenario = play(pair)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for _ in range(20 if LONG else 10):
             await asyncio.sleep(scenario.source.uniform(0, 0.2))
             scenario.source.choice(tabs).drop()
@@ -256,34 +251,36 @@ async def test_somebody_outside_reaches_the_session_wherever_it_is(
 ) -> None:
     """A process of its own: the session is idle, then busy, then nobody's."""
     scenario = play(pair)
-    tab = await scenario.tab(pick=lambda: pair.doors[0]).begun()
+    tab = await scenario.tab(pick=lambda: pair.workers[0]).begun()
     session = tab.session
-    assert session is not None
-    with pair.workers[1].beside("tests.faults.cluster.outside", session) as ask:
+    with pair.workers[1].beside("tests.faults.cluster.outside") as ask:
 
-        async def outside(*steps: str) -> None:
-            for step in steps:
-                assert await asyncio.to_thread(ask, step) == "ok"
+        async def outside(what: str, rest: str) -> str:
+            return await asyncio.to_thread(ask, f"{what} {session} {rest}")
 
-        await outside("emit news 1", "count outside", "count outside")
+        for _ in range(2):
+            assert await outside("count", "outside") == "ok"
+        assert await outside("emit", "news 1") == "ok"
         n = await tab.event("slow", 2.0)
         await tab.until(lambda: tab.got("turn", turn=n, status="running"))
-        await outside("emit news 2", "count outside")
+        assert await outside("emit", "news 2") == "ok"
+        assert await outside("count", "outside") == "ok"
         await scenario.outcome(tab, n)
         await tab.stay_away()
         await until(lambda: pair.owns(session) is None, what="somebody holds it")
-        await outside("emit news 3", "count outside")
+        assert await outside("emit", "news 3") == "ok"
+        assert await outside("count", "outside") == "ok"
         tab.come_back()
         await tab.until(lambda: len(tab.got("event", name="news")) == 3)
         assert [note.frame["data"] for note in tab.got("event", name="news")] == [1, 2, 3]
         await scenario.rest()
         assert pair.books.stored(session).state["outside"] == 4
         await scenario.check()
-        await outside("end app")
+        assert await outside("end", "app") == "ok"
         await tab.until(lambda: tab.over is not None)
         assert tab.over == 4503
         assert tab.got("ended", reason="app")
-        assert await asyncio.to_thread(ask, "emit news 4") != "ok"
+        assert await outside("emit", "news 4") != "ok"
     await scenario.leave()
     assert pair.books.effects(session).count((0, "end")) == 1
 
@@ -294,7 +291,7 @@ async def test_what_a_session_keeps_open_moves_with_it(pair: Cluster, play: Play
     scenario = play(pair)
     first, then = pair.workers
     goes_to = first
-    tab = scenario.tab(bot="keeper", pick=lambda: pair.door(goes_to))
+    tab = scenario.tab(bot="keeper", pick=lambda: goes_to)
     await tab.begun()
     n = await tab.event("ask")
     await tab.until(lambda: tab.got("event", name="ask"))
@@ -302,7 +299,6 @@ async def test_what_a_session_keeps_open_moves_with_it(pair: Cluster, play: Play
     tab.drop()
     await scenario.arrived(tab, then)
     session = tab.session
-    assert session is not None
     assert pair.owns(session) == "a"
     await answer_question(tab, "asked")
     assert await scenario.outcome(tab, n) == "done"
@@ -341,7 +337,7 @@ async def test_a_worker_whose_clock_is_ten_minutes_off(
         tab, n = await busy_elsewhere(scenario, "slow", 3.0)
         assert await scenario.outcome(tab, n) == "done"
         tabs = await scenario.begin(3)
-        async with talking(scenario, tabs):
+        async with scenario.talking(tabs):
             for tab in tabs:
                 await asyncio.sleep(0.3)
                 tab.drop()

@@ -16,12 +16,11 @@ from websockets.exceptions import WebSocketException
 
 from .long_run import LONG
 from .rig import Cluster
-from .scenario import Scenario
+from .scenario import Play, Scenario
 from .tab import Door, Tab
 
 # As often as it is tried.
 pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
-Play = Callable[..., Scenario]
 
 NEIGHBOURS = 20
 #: Seconds for which neighbours talk, and messages of each neighbour per second.
@@ -118,14 +117,13 @@ async def test_bad_clients_are_no_bother(
     cluster = make_cluster(chatsessions=limits)
     scenario = play(cluster)
     there = cluster.worker(worker)
-    door = cluster.door(there)
-    neighbours = [scenario.tab(pick=lambda: door) for _ in range(NEIGHBOURS)]
+    neighbours = [scenario.tab(pick=lambda: there) for _ in range(NEIGHBOURS)]
     await asyncio.gather(*(tab.begun() for tab in neighbours))
-    async with company(scenario, door, behaves=True):
+    async with company(scenario, there, behaves=True):
         await talk_all(neighbours)
     await scenario.rest()
     size = there.inside()["bytes"]
-    async with company(scenario, door, behaves=False):
+    async with company(scenario, there, behaves=False):
         await talk_all(neighbours)
         grown = there.inside()["bytes"] - size
     await scenario.rest()

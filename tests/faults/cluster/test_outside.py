@@ -11,23 +11,21 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.deployment.processes import Process
-from tests.server.harness import ROOT
 from tests.support.ports import free_port
+from tests.support.process import ROOT
 
 from .long_run import LONG
-from .rig import STEADY, Cluster, started, until
-from .scenario import Scenario
-from .services import Services
+from .rig import STEADY, Cluster, Services, started, until
+from .scenario import Play
 from .tab import PATIENCE, Tab
 
 pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
-Play = Callable[..., Scenario]
 
 THREADS = 8
 CALLS = 40
@@ -126,7 +124,6 @@ async def test_blocks_of_views_in_threads_are_each_made_once(
     server: Cluster, site: Process, play: Play
 ) -> None:
     tab = await play(server).tab().begun()
-    assert tab.session is not None
     done, unknown = await done_by(site, "write", tab)
     stored = await asyncio.to_thread(server.books.stored, tab.session)
     kept = [number for number in range(CALLS) if stored.state.get(f"key {number}") == number]
@@ -144,7 +141,6 @@ async def test_a_session_that_is_live_nowhere_is_reached_by_views_in_threads(
     """Two threads of one process are not two processes that keep the session from each other."""
     tab = await play(server).tab().begun()
     session = tab.session
-    assert session is not None
     await tab.stay_away()
     await until(lambda: server.books.session(session)["worker_id"] is None)
     done, unknown = await done_by(site, "emit", tab)
@@ -164,7 +160,6 @@ async def test_a_crowd_of_threads_reaches_a_session(
     server: Cluster, play: Play, how: str, count: int
 ) -> None:
     tab = await play(server).tab(bundles=True).begun()
-    assert tab.session is not None
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "tests.faults.cluster.crowd", tab.session, how, "0"],
@@ -184,7 +179,6 @@ async def test_a_crowd_of_threads_reaches_a_session(
 
 
 def launched(server: Cluster, tab: Tab, how: str) -> subprocess.Popen[str]:
-    assert tab.session is not None
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.cluster.job", tab.session, how],
         cwd=ROOT,
@@ -273,7 +267,6 @@ async def test_a_stream_whose_job_is_gone_is_closed_with_all_that_was_seen(
     assert not is_streaming(tab)
     errors = [note.frame["data"] for note in tab.record if note.frame.get("name") == "error"]
     assert [error["code"] for error in errors][:1] == ["interrupted"]
-    assert tab.session is not None
     stored = await asyncio.to_thread(server.books.stored, tab.session)
     # As a turn that fails, the block keeps what it did before.
     assert stored.state == ({"before": 1} if how == "raise" else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +12,11 @@ from tests.faults.points import arm
 from .books import Write
 from .long_run import LONG
 from .process import WorkerProcess
-from .rig import Cluster, started, until
-from .scenario import Scenario
-from .services import Services
+from .rig import Cluster, Services, started, until
+from .scenario import Play, Scenario
 from .tab import Tab
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-Play = Callable[..., Scenario]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ async def on_worker(scenario: Scenario, name: str) -> Tab:
     """A tab that comes in by this worker's door, and by the other's from then on."""
     cluster = scenario.cluster
     first, then = cluster.worker(name), cluster.other(cluster.worker(name))
-    tab = scenario.tab(pick=lambda: cluster.door(then if tab.session is not None else first))
+    tab = scenario.tab(pick=lambda: then if tab.session is not None else first)
     await tab.begun()
     await tab.outcome(await tab.message())
     return tab
@@ -52,7 +50,6 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     scenario = play(cluster)
     tab = await on_worker(scenario, name)
     old = cluster.worker(name)
-    assert tab.session is not None
     busy = await tab.event("slow", 30)
     waiting = await tab.message()
     await tab.until(lambda: len(tab.got("event", name="step")) > 3)
@@ -83,11 +80,11 @@ async def test_an_owner_that_wakes_up_tells_its_old_client_nothing(
     """One that has waited all the time, while another tab took the session."""
     scenario = play(patient)
     old, new = patient.worker(name), patient.other(patient.worker(name))
-    left = await scenario.tab(pick=lambda: patient.door(old)).begun()
+    left = await scenario.tab(pick=lambda: old).begun()
     n = await left.event("stream", {"count": 2000, "pause": 0.01})
     await left.until(lambda: len(left.got("token")) > 5)
     with old.paused():
-        tab = await scenario.tab(pick=lambda: patient.door(new)).knows(left).begun()
+        tab = await scenario.tab(pick=lambda: new).knows(left).begun()
         assert await scenario.outcome(tab, n) == "interrupted"
         heard = len(left.record)
     await left.until(lambda: left.over is not None)
@@ -103,8 +100,8 @@ async def test_an_owner_that_nobody_missed_goes_on_with_its_stream(
     """What it did not tell while it was not sure of the session comes in one piece."""
     scenario = play(patient)
     owner = patient.worker("a")
-    await scenario.tab(pick=lambda: patient.door(patient.other(owner))).begun()
-    tab = await scenario.tab(pick=lambda: patient.door(owner)).begun()
+    await scenario.tab(pick=lambda: patient.other(owner)).begun()
+    tab = await scenario.tab(pick=lambda: owner).begun()
     n = await tab.event("stream", {"count": 100, "pause": 0.02})
     await tab.until(lambda: len(tab.got("token")) > 5)
     with owner.paused():
@@ -160,7 +157,7 @@ async def test_an_owner_that_stops_in_the_middle_of_a_commit_holds_nobody_up(
     scenario = play(cluster)
     tab = await on_worker(scenario, "a")
     old, new = cluster.worker("a"), cluster.worker("b")
-    neighbour = await scenario.tab(pick=lambda: cluster.door(new)).begun()
+    neighbour = await scenario.tab(pick=lambda: new).begun()
     arm(old.folder, "delay-in-transaction", "1")
     await tab.message()
     await until(lambda: not (old.folder / "point-delay-in-transaction").exists())

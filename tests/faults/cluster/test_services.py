@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .long_run import LONG, SEEDS
-from .rig import Cluster, started, until
-from .scenario import Scenario
-from .services import Services
-from .talk import talking
+from .rig import Cluster, Services, started, until
+from .scenario import Play
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-Play = Callable[..., Scenario]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +22,7 @@ def module_wired(services: Services) -> Iterator[Cluster]:
 
 @pytest.fixture
 def wired(module_wired: Cluster) -> Cluster:
-    """Workers with wires before their services."""
+    """Workers with wires before PostgreSQL."""
     module_wired.refresh()
     return module_wired
 
@@ -35,7 +32,7 @@ async def test_postgresql_restarts_at_once(cluster: Cluster, play: Play) -> None
     scenario = play(cluster)
     tabs = await scenario.begin(4)
     postgres = cluster.services.postgres
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for _ in range(3):
             await asyncio.sleep(scenario.source.uniform(0.2, 0.8))
             await asyncio.to_thread(postgres.crash)
@@ -49,7 +46,7 @@ async def test_postgresql_restarts_at_once(cluster: Cluster, play: Play) -> None
 async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         await asyncio.sleep(0.2)
         with cluster.services.postgres.crowded(cluster.database):
             # One that comes in this time is told to come back.
@@ -63,9 +60,9 @@ async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play)
 async def test_a_commit_whose_answer_is_lost(wired: Cluster, play: Play) -> None:
     """It is stored, and the worker cannot know: not stored twice, and nobody loses a session."""
     scenario = play(wired)
-    tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.doors * 2]
+    tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.workers * 2]
     await asyncio.gather(*(tab.begun() for tab in tabs))
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for _ in range(10 if LONG else 4):
             for wire in wired.to_postgres.values():
                 strikes = wire.strikes
@@ -80,9 +77,9 @@ async def test_a_commit_whose_answer_is_lost(wired: Cluster, play: Play) -> None
 @pytest.mark.seeds(SEEDS, everyday=3, known=(650055,))
 async def test_the_connection_to_postgresql_breaks_at_any_byte(wired: Cluster, play: Play) -> None:
     scenario = play(wired)
-    tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.doors * 2]
+    tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.workers * 2]
     await asyncio.gather(*(tab.begun() for tab in tabs))
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for _ in range(20 if LONG else 8):
             for wire in wired.to_postgres.values():
                 wire.cut_after_bytes(int(2 ** scenario.source.uniform(0, 13)))
@@ -96,7 +93,7 @@ async def test_the_connection_to_postgresql_breaks_at_any_byte(wired: Cluster, p
 async def test_redis_is_lost_with_all_that_was_in_it(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         for _ in range(3):
             await asyncio.sleep(0.3)
             await asyncio.to_thread(cluster.services.redis.restart_empty)
@@ -109,7 +106,7 @@ async def test_redis_is_lost_with_all_that_was_in_it(cluster: Cluster, play: Pla
 async def test_redis_answers_nothing_for_five_seconds(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
-    async with talking(scenario, tabs):
+    async with scenario.talking(tabs):
         await asyncio.sleep(0.3)
         with cluster.services.redis.stalled():
             await asyncio.sleep(2.5)
@@ -129,7 +126,7 @@ async def test_handlers_use_up_all_connections_of_a_pool(
     scenario = play(cluster)
     holders = await scenario.begin(6)
     others = await scenario.begin(4)
-    async with talking(scenario, others):
+    async with scenario.talking(others):
         for tab in holders:
             await tab.event("hold", 3.0)
         await asyncio.sleep(3.5)

@@ -12,8 +12,7 @@ import pytest
 
 from .invariants import violations
 from .long_run import LONG
-from .rig import STEADY, Cluster, started, until
-from .services import Services
+from .rig import STEADY, Cluster, Services, started, until
 from .visitor import Visitor
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -44,16 +43,15 @@ def pair(module_pair: Cluster) -> Cluster:
 
 
 def visitor_of(cluster: Cluster, seed: int = 1) -> Visitor:
-    return Visitor(cluster.doors, random.Random(seed))  # noqa: S311
+    return Visitor(cluster.workers, random.Random(seed))  # noqa: S311
 
 
 async def busy_at(cluster: Cluster, visitor: Visitor, name: str, data: Any) -> asyncio.Task[Any]:
     """The first worker runs this event of the visitor's, the second of its session."""
-    door = cluster.doors[0]
+    door = cluster.workers[0]
     assert (await visitor.post(door, content="hello")).status == 200
     request = asyncio.create_task(visitor.post(door, name=name, data=data))
     session = visitor.session
-    assert session is not None
     await until(lambda: cluster.books.session(session)["running"] == 2)
     assert cluster.owns(session) == "a"
     return request
@@ -62,7 +60,6 @@ async def busy_at(cluster: Cluster, visitor: Visitor, name: str, data: Any) -> a
 async def at_rest(cluster: Cluster, visitor: Visitor) -> None:
     """Nobody holds the session any more, and all that must be true of it is."""
     session = visitor.session
-    assert session is not None
 
     def is_free() -> bool:
         row = cluster.books.session(session)
@@ -80,14 +77,14 @@ async def at_rest(cluster: Cluster, visitor: Visitor) -> None:
 async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Cluster) -> None:
     visitor = visitor_of(pair)
     busy = await busy_at(pair, visitor, "slow", 4)
-    there = pair.doors[1]
+    there = pair.workers[1]
     told = await visitor.get(there)
     assert told.turn == (2, "running")
     told = await visitor.post(there, content="queued")
     assert told.turn == (3, "done")
     assert [event["name"] for event in told.body["events"]] == ["counted"]
     assert (await busy).turn == (2, "done")
-    assert {write.writer for write in pair.books.writes(visitor.session or "")} == {"a"}
+    assert {write.writer for write in pair.books.writes(visitor.session)} == {"a"}
     await at_rest(pair, visitor)
 
 
@@ -95,15 +92,15 @@ async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Clus
 async def test_an_event_that_comes_under_wsgi(pair: Cluster) -> None:
     """By a process with an event loop per request, each of which leaves nothing behind."""
     visitor = visitor_of(pair)
-    with pair.workers[1].beside("tests.faults.cluster.wsgi") as ask:
-        assert await asyncio.to_thread(ask, "") == "{}"
+    with pair.workers[1].beside("tests.faults.cluster.outside") as ask:
+        assert await asyncio.to_thread(ask, "") == "ok"
         busy = await busy_at(pair, visitor, "slow", 10)
-        mine = json.dumps([visitor.session, visitor.token, "queued"])
-        told = json.loads(await asyncio.to_thread(ask, mine))
+        line = f"post {visitor.session} {visitor.token} queued"
+        told = json.loads(await asyncio.to_thread(ask, line))
     assert told["status"] == 200, told
     assert told["turn"] == {"turn": 3, "name": "message", "status": "done"}
     assert (await busy).turn == (2, "done")
-    assert {write.writer for write in pair.books.writes(visitor.session or "")} == {"a"}
+    assert {write.writer for write in pair.books.writes(visitor.session)} == {"a"}
     await at_rest(pair, visitor)
 
 
@@ -122,11 +119,11 @@ async def come_as_they_are_made(pair: Cluster, pause: float) -> bool:
     names: list[tuple[str, Any]] = []
     event = {"name": "stream", "data": {"count": 20, "pause": pause}}
     tokens_before_the_end = 0
-    async for frame in visitor.stream(pair.doors[1], **event):
+    async for frame in visitor.stream(pair.workers[1], **event):
         names.append((frame["type"], frame.get("index", frame.get("status"))))
         if (
             frame["type"] in ("token", "stream")
-            and pair.books.session(visitor.session or "")["handled"] < 3
+            and pair.books.session(visitor.session)["handled"] < 3
         ):
             tokens_before_the_end += 1
     told = 0
@@ -145,11 +142,11 @@ async def come_as_they_are_made(pair: Cluster, pause: float) -> bool:
 
 async def test_a_question_is_answered_by_another_worker(pair: Cluster) -> None:
     visitor = visitor_of(pair)
-    assert (await visitor.post(pair.doors[0], content="hello")).status == 200
-    asked = await visitor.post(pair.doors[0], name="ask", data=20)
+    assert (await visitor.post(pair.workers[0], content="hello")).status == 200
+    asked = await visitor.post(pair.workers[0], name="ask", data=20)
     assert (asked.status, asked.turn) == (202, (2, "running"))
     [ask] = [event["data"] for event in asked.body["events"] if event["name"] == "ask"]
-    told = await visitor.post(pair.doors[1], call=ask["call"], data={"content": "that"})
+    told = await visitor.post(pair.workers[1], call=ask["call"], data={"content": "that"})
     assert told.turn == (2, "done")
     [heard] = [event["data"] for event in told.body["events"] if event["name"] == "heard"]
     assert heard == {"n": 2, "answer": "that"}
@@ -159,22 +156,22 @@ async def test_a_question_is_answered_by_another_worker(pair: Cluster) -> None:
 async def test_an_end_by_another_worker(steady: Cluster) -> None:
     visitor = visitor_of(steady)
     busy = await busy_at(steady, visitor, "slow", 20)
-    ended = await visitor.end(steady.doors[1])
+    ended = await visitor.end(steady.workers[1])
     assert ended.status == 204
     told = await busy
     assert (told.turn, told.body["ended"]) == ((2, "stopped"), "user")
-    assert steady.books.effects(visitor.session or "").count((0, "end")) == 1
-    assert (await visitor.post(steady.doors[1], content="more")).status == 410
+    assert steady.books.effects(visitor.session).count((0, "end")) == 1
+    assert (await visitor.post(steady.workers[1], content="more")).status == 410
 
 
 async def test_a_websocket_elsewhere_has_the_session_to_itself(
     steady: Cluster, play: Callable[..., Any]
 ) -> None:
     scenario = play(steady)
-    tab = await scenario.tab(pick=lambda: steady.doors[0]).begun()
+    tab = await scenario.tab(pick=lambda: steady.workers[0]).begun()
     visitor = visitor_of(steady)
     visitor.session, visitor.token = tab.session, tab.token
-    told = await visitor.post(steady.doors[1], content="by http")
+    told = await visitor.post(steady.workers[1], content="by http")
     assert (told.status, told.body["error"]) == (409, "session_connected")
     assert await scenario.outcome(tab, await tab.message()) == "done"
     assert len(tab.lines) == 1
@@ -188,8 +185,7 @@ async def test_the_owner_is_gone_while_a_visitor_waits(cluster: Cluster, how: st
     busy = await busy_at(cluster, visitor, "slow", 30)
     message = {"content": "queued", "id": "5a0e5f6e-7a5f-4bd4-8a8e-6f5b3d5e0f11"}
     session = visitor.session
-    assert session is not None
-    waiting = asyncio.create_task(visitor.post(cluster.doors[1], **message))
+    waiting = asyncio.create_task(visitor.post(cluster.workers[1], **message))
     await until(lambda: cluster.books.session(session)["accepted"] == 3)
     owner = cluster.workers[0]
     await asyncio.to_thread(owner.kill if how == "kill" else owner.pause)
@@ -197,7 +193,7 @@ async def test_the_owner_is_gone_while_a_visitor_waits(cluster: Cluster, how: st
     assert (told.status, told.body["error"]) == (503, "owner_unreachable")
     assert told.body["retry_after"] > 0
     assert told.seconds < 60
-    again = await visitor.post(cluster.doors[1], **message)
+    again = await visitor.post(cluster.workers[1], **message)
     assert again.turn == (3, "done")
     assert cluster.books.effects(session).count((3, "handled")) == 1
     owner.proceed()
@@ -211,7 +207,6 @@ async def test_the_owner_shuts_down_while_a_visitor_waits(steady: Cluster) -> No
     visitor = visitor_of(steady)
     busy = await busy_at(steady, visitor, "slow", 2.0)
     session = visitor.session
-    assert session is not None
     waiting = asyncio.create_task(visitor.say("queued"))
     await until(lambda: steady.books.session(session)["accepted"] == 3)
     steady.workers[0].terminate()
@@ -251,7 +246,7 @@ async def many_posts(cluster: Cluster, *, seed: int, kills: int) -> None:
     for visitor in visitors:
         assert kills or not visitor.refused  # of those that come at once none is told to wait
         await at_rest(cluster, visitor)
-        stored = await asyncio.to_thread(cluster.books.stored, visitor.session or "")
+        stored = await asyncio.to_thread(cluster.books.stored, visitor.session)
         said = [entry.data["content"] for entry in stored.log if entry.n is not None]
         assert sorted(said) == sorted(["begin", *map(str, [*range(8)] * 3)])
         assert stored.state["count"] == 25

@@ -7,8 +7,8 @@ import http.client
 import json
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -37,11 +37,12 @@ class Told:
 class Visitor:
     """Has one session, once it has posted something."""
 
-    def __init__(self, doors: list[Door], source: random.Random) -> None:
+    def __init__(self, doors: Sequence[Door], source: random.Random) -> None:
         self.doors = doors
         self.source = source
-        self.session: str | None = None
-        self.token: str | None = None
+        #: None until it has posted something.
+        self.session: Any = None
+        self.token: Any = None
         #: How often it was told to come again, by status.
         self.refused: list[int] = []
 
@@ -75,10 +76,6 @@ class Visitor:
             while raw := await asyncio.to_thread(response.readline):
                 if raw.startswith(b"data: "):
                     yield json.loads(raw.removeprefix(b"data: "))
-
-    async def streamed(self, door: Door, **body: Any) -> list[Frame]:
-        async with aclosing(self.stream(door, **body)) as frames:
-            return [frame async for frame in frames]
 
     def _mine(self) -> dict[str, Any]:
         return {} if self.token is None else {"session": self.session, "token": self.token}

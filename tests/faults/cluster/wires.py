@@ -1,5 +1,5 @@
 """
-TCP lines that can be cut, refused, stalled, slowed, and cut at an exact byte or word.
+TCP lines that can be cut at an exact byte or word.
 
 They run in a thread with an event loop of their own, so that a busy test does not slow them.
 """
@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
-
-T = TypeVar("T")
 
 CHUNK = 65536
 
@@ -37,83 +33,33 @@ class Wire:
     def __init__(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
         self.target = target
         self.port = 0
-        self.connections = 0
         #: How often it was cut at an armed place.
         self.strikes = 0
         self._loop = loop
         self._server: asyncio.Server | None = None
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._refuses = False
-        self._delay = 0.0
-        self._flows = asyncio.Event()
-        self._flows.set()
         self._word: bytes | None = None
         self._bytes_left: int | None = None
 
     # For tests, from any thread
-
-    def cut(self) -> None:
-        """Reset every connection; new ones are served."""
-        self._there(self._cut)
-
-    def refuse(self) -> None:
-        """Reset every connection, new ones too."""
-        self._there(lambda: (setattr(self, "_refuses", True), self._cut()))
-
-    def allow(self) -> None:
-        self._there(lambda: setattr(self, "_refuses", False))
-
-    def stall(self) -> None:
-        """Nothing passes, and nobody is told. New connections are accepted, and as silent."""
-        self._there(self._flows.clear)
-
-    def flow(self) -> None:
-        self._there(self._flows.set)
-
-    def slow(self, seconds: float) -> None:
-        """Everything takes ``seconds`` longer in each direction; 0 ends it."""
-        self._there(lambda: setattr(self, "_delay", seconds))
-
-    @contextmanager
-    def refused(self) -> Iterator[None]:
-        self.refuse()
-        try:
-            yield
-        finally:
-            self.allow()
-
-    @contextmanager
-    def stalled(self) -> Iterator[None]:
-        self.stall()
-        try:
-            yield
-        finally:
-            self.flow()
 
     def cut_after_word(self, word: bytes) -> None:
         """
         The next time that ``word`` is sent to the target, it arrives, and the line is cut before
         the answer comes back: what happened there, the sender cannot know.
         """
-        self._there(lambda: setattr(self, "_word", word))
+        self._set(_word=word)
 
     def cut_after_bytes(self, count: int) -> None:
         """After ``count`` more bytes of both directions the line that carries the last is cut."""
-        self._there(lambda: setattr(self, "_bytes_left", count))
+        self._set(_bytes_left=count)
 
     def disarm(self) -> None:
-        self._there(lambda: (setattr(self, "_word", None), setattr(self, "_bytes_left", None)))
+        self._set(_word=None, _bytes_left=None)
 
-    def _there(self, step: Callable[[], object]) -> None:
-        done = threading.Event()
-
-        def run() -> None:
-            step()
-            done.set()
-
-        self._loop.call_soon_threadsafe(run)
-        assert done.wait(10), "the wires' event loop does not answer"
+    def _set(self, **values: object) -> None:
+        self._loop.call_soon_threadsafe(vars(self).update, values)
 
     # In the event loop
 
@@ -124,15 +70,12 @@ class Wire:
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
-        self._cut()
+        for pair in list(self._pairs):
+            pair.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
-
-    def _cut(self) -> None:
-        for pair in list(self._pairs):
-            pair.cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -150,10 +93,6 @@ class Wire:
     async def _connect(
         self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self._refuses:
-            return
-        await self._flows.wait()
-        self.connections += 1
         with suppress(OSError):
             there, to_there = await asyncio.open_connection("127.0.0.1", self.target)
             pair.writers.append(to_there)
@@ -174,9 +113,6 @@ class Wire:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK):
-                await self._flows.wait()
-                if self._delay:
-                    await asyncio.sleep(self._delay)
                 if not outward and pair.deaf:
                     self.strikes += 1
                     return
