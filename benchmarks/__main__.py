@@ -22,8 +22,7 @@ from .parts import PARTS
 from .plan import FULL, QUICK, Plan
 from .process import pin
 from .records import Results, read
-from .report import facts, tables
-from .tables import write_page
+from .report import facts, tables, write_page
 from .wire import BenchmarkError
 
 

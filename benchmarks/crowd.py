@@ -175,9 +175,9 @@ class Crowd:
         load.seconds = now() - started
         return self._finish(load)
 
-    def one_each(self, clients: Sequence[Client] | None = None) -> Load:
+    def one_each(self) -> Load:
         """Send one message from each client, and wait for the replies."""
-        return self.closed_loop(0.0, clients)
+        return self.closed_loop(0.0)
 
     def command(self, name: str, data: Any) -> Load:
         """Send an event from each client, and wait until the bots have handled all."""

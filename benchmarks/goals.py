@@ -56,30 +56,25 @@ class Verdict:
         return self.goal.meets(median(self.values)) if self.values else None
 
 
+#: Of the CPU of the bare consumer, by the server.
+CPU_LIMITS = {"daphne": 1.1, "uvicorn": 1.4, "uvicorn[standard]": 1.8}
+#: The admin's pages, by the mode that stands for one.
+PAGES = {
+    "list": ("list of sessions", "the list"),
+    "session": ("page of a session", "a session's page"),
+}
+
 GOALS = (
-    Goal(
-        title="CPU per message, 50 clients, default",
-        part="messages",
-        mode="default",
-        figure="cpu",
-        limit=1.1,
-        servers=("daphne",),
-    ),
-    Goal(
-        title="CPU per message, 50 clients, default",
-        part="messages",
-        mode="default",
-        figure="cpu",
-        limit=1.4,
-        servers=("uvicorn",),
-    ),
-    Goal(
-        title="CPU per message, 50 clients, default",
-        part="messages",
-        mode="default",
-        figure="cpu",
-        limit=1.8,
-        servers=("uvicorn[standard]",),
+    *(
+        Goal(
+            title="CPU per message, 50 clients, default",
+            part="messages",
+            mode="default",
+            figure="cpu",
+            limit=limit,
+            servers=(server,),
+        )
+        for server, limit in CPU_LIMITS.items()
     ),
     Goal(
         title="CPU per message in the server, 50 clients, PostgreSQL and Redis",
@@ -144,49 +139,33 @@ GOALS = (
         figure="cpu",
         limit=1.2,
     ),
-    Goal(
-        title="admin: list of sessions",
-        part="admin",
-        mode="list",
-        figure="time",
-        servers=("SQLite",),
-        compared="",
-        limit=300,
-        scale=1e-3,
-        digits=0,
-        unit=" ms",
+    *(
+        Goal(
+            title=f"admin: {page}",
+            part="admin",
+            mode=mode,
+            figure="time",
+            servers=("SQLite",),
+            compared="",
+            limit=300,
+            scale=1e-3,
+            digits=0,
+            unit=" ms",
+        )
+        for mode, (page, _) in PAGES.items()
     ),
-    Goal(
-        title="admin: page of a session",
-        part="admin",
-        mode="session",
-        figure="time",
-        servers=("SQLite",),
-        compared="",
-        limit=300,
-        scale=1e-3,
-        digits=0,
-        unit=" ms",
-    ),
-    Goal(
-        title="admin: queries for the list, more than with few",
-        part="admin",
-        mode="list",
-        figure="queries",
-        servers=("SQLite",),
-        compared="difference",
-        limit=0,
-        digits=0,
-    ),
-    Goal(
-        title="admin: queries for a session's page, more than with few",
-        part="admin",
-        mode="session",
-        figure="queries",
-        servers=("SQLite",),
-        compared="difference",
-        limit=0,
-        digits=0,
+    *(
+        Goal(
+            title=f"admin: queries for {page}, more than with few",
+            part="admin",
+            mode=mode,
+            figure="queries",
+            servers=("SQLite",),
+            compared="difference",
+            limit=0,
+            digits=0,
+        )
+        for mode, (_, page) in PAGES.items()
     ),
 )
 

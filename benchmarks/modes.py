@@ -15,13 +15,14 @@ SERVERS = ("daphne", "uvicorn", "uvicorn[standard]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """One mode. ``settings`` are the Django settings in which it differs from the others."""
+    """One mode; by default it is the counter bot on our default settings."""
 
     name: str
     title: str
-    path: str
-    dialect: type[Client]
-    #: The key ``SQLITE`` is the command that each new connection to SQLite runs first.
+    path: str = "/ws/counter/"
+    dialect: type[Client] = ChatClient
+    #: Django settings in which it differs; the key ``SQLITE`` is the command that each new
+    #: connection to SQLite runs first.
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: Whether it uses PostgreSQL and Redis.
     services: bool = False
@@ -31,16 +32,6 @@ class Mode:
     def fits(self, server: str) -> bool:
         """Return True if ``server`` can run this mode."""
         return server != "daphne" or not self.compressed
-
-
-def _ours(name: str, title: str, **settings: Any) -> Mode:
-    return Mode(
-        name=name,
-        title=title,
-        path="/ws/counter/",
-        dialect=ChatClient,
-        settings={"CHATSESSIONS": settings},
-    )
 
 
 BARE = Mode(name="bare", title="bare consumer", path="/ws/bare/", dialect=BareClient)
@@ -67,14 +58,11 @@ FLOOR = Mode(
     name="floor",
     title="the floor: plain ASGI, our frames of a message in one bundle, nothing stored",
     path="/ws/four-frames/",
-    dialect=ChatClient,
 )
-DEFAULT = _ours("default", "chatsessions, default: all in SQLite")
+DEFAULT = Mode(name="default", title="chatsessions, default: all in SQLite")
 POSTGRES = Mode(
     name="postgres",
     title="chatsessions, default: all in PostgreSQL, values in Redis",
-    path="/ws/counter/",
-    dialect=ChatClient,
     services=True,
 )
 
@@ -99,7 +87,8 @@ def _streams(suffix: str, path: str) -> tuple[Mode, Mode]:
 
 #: The modes that stream, by whether other tasks run between two tokens.
 STREAMS = {"in one go": _streams("", ""), "taking turns": _streams("-slow", "slow/")}
-HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/", dialect=ChatClient)
+IN_CACHE = {"CHATSESSIONS": {"USER_SESSION_STORE": "cache"}}
+HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/")
 #: Modes with a large ``user_session``; they differ in where its values are stored.
 HOARDS = (
     HOARD,
@@ -107,14 +96,12 @@ HOARDS = (
         name="hoard-cache",
         title='`USER_SESSION_STORE="cache"`',
         path="/ws/hoarder/",
-        dialect=ChatClient,
-        settings={"CHATSESSIONS": {"USER_SESSION_STORE": "cache"}},
+        settings=IN_CACHE,
     ),
     Mode(
         name="hoard-postgres",
         title="PostgreSQL, values also in Redis",
         path="/ws/hoarder/",
-        dialect=ChatClient,
         services=True,
     ),
 )
@@ -122,21 +109,13 @@ HOARDS = (
 #: The modes that run the counter bot in different ways.
 COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, DEFAULT, POSTGRES)
 
-COMPRESSED = Mode(
-    name="compressed",
-    title="compressed, as browsers ask for it",
-    path="/ws/counter/",
-    dialect=ChatClient,
-    compressed=True,
-)
+COMPRESSED = Mode(name="compressed", title="compressed, as browsers ask for it", compressed=True)
 #: Modes that differ from the default in one setting, to measure what that setting costs.
 SETTINGS = (
-    _ours("cache-store", '`USER_SESSION_STORE="cache"`', USER_SESSION_STORE="cache"),
+    Mode(name="cache-store", title='`USER_SESSION_STORE="cache"`', settings=IN_CACHE),
     Mode(
         name="full-sync",
         title="SQLite with `synchronous=FULL`",
-        path="/ws/counter/",
-        dialect=ChatClient,
         settings={"SQLITE": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"},
     ),
     COMPRESSED,
@@ -148,7 +127,6 @@ UNCOMMITTED = tuple(
         name=f"uncommitted-{count}",
         title=f"`MAX_UNCOMMITTED={count}`",
         path="/ws/hoarder/",
-        dialect=ChatClient,
         settings={"CHATSESSIONS": {"MAX_UNCOMMITTED": count}},
     )
     for count in (64, 1, 8, 512)

@@ -9,7 +9,7 @@ from benchmarks.bench import Bench, Contender, network
 from benchmarks.modes import UNCOMMITTED
 from benchmarks.records import Figures, Record
 
-from .part import Column, Part, times
+from .part import Column, Part, by_mode, times
 
 #: Entries that each client's handler emits in a round.
 ENTRIES = 200
@@ -25,14 +25,7 @@ def _run(bench: Bench) -> Iterator[Record]:
                 contender.crowd.command("chatter", {"entries": ENTRIES})
                 contenders[mode.name] = contender
             figures = bench.take_turns(contenders, _measure, server)
-        for name, rounds in figures.items():
-            yield Record(
-                part="bursts",
-                server=server,
-                mode=name,
-                rounds=rounds,
-                base_mode=UNCOMMITTED[0].name,
-            )
+        yield from by_mode("bursts", server, figures, UNCOMMITTED[0])
 
 
 def _measure(_bench: Bench, contender: Contender) -> Figures:

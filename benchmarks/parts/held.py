@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.bench import Bench, Contender
-from benchmarks.loads import closed_loop, paced
+from benchmarks.bench import Bench, Contender, closed_loop, paced
 from benchmarks.modes import BARE, DEFAULT
 from benchmarks.records import Figures, Record
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from statistics import median
 
-from benchmarks.bench import Bench, Contender, network
-from benchmarks.loads import few_each
+from benchmarks.bench import Bench, Contender, few_each, network
 from benchmarks.modes import HOARD
 from benchmarks.records import Figures, Record
 
-from .part import MILLI, Column, Part, times
+from .part import MILLI, Column, Part, by_step, times
 
 #: Messages of each client in a round. They are few, because they make the log longer.
 EACH = 20
@@ -30,16 +29,7 @@ def _run(bench: Bench) -> Iterator[Record]:
                 contenders[_step(entries)] = contender
                 bench.say(f"{server}: logs of {entries:,} entries")
             figures = bench.take_turns(contenders, _measure, server, rounds=bench.plan.long_rounds)
-        for step, rounds in figures.items():
-            yield Record(
-                part="log",
-                server=server,
-                mode=HOARD.name,
-                step=step,
-                rounds=rounds,
-                base_mode=HOARD.name,
-                base_step=_step(sizes[0]),
-            )
+        yield from by_step("log", server, HOARD, figures)
 
 
 def _step(entries: int) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.bench import Bench, Measure
-from benchmarks.loads import closed_loop, paced
+from benchmarks.bench import Bench, Measure, closed_loop, paced
 from benchmarks.modes import BARE, COUNTERS, DEFAULT, POSTGRES, Mode
 from benchmarks.records import Record
 
-from .part import BUSY, MILLI, Column, Part, times
+from .part import BUSY, MILLI, Column, Part, by_mode, times
 
 
 def _compare(
@@ -19,8 +18,7 @@ def _compare(
     for server in bench.servers:
         with bench.contenders(server, modes, connections) as contenders:
             figures = bench.take_turns(contenders, measure, server)
-        for name, rounds in figures.items():
-            yield Record(part=part, server=server, mode=name, rounds=rounds, base_mode=BARE.name)
+        yield from by_mode(part, server, figures, BARE)
 
 
 def _messages(bench: Bench) -> Iterator[Record]:

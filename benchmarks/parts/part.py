@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from benchmarks.bench import Bench
-from benchmarks.records import Compared, Record
+from benchmarks.modes import Mode
+from benchmarks.records import Compared, Figures, Record
 
 MILLI = 1e-3
 
@@ -49,3 +50,27 @@ class Part:
     step_title: str = ""
     #: Figures that are worthless if the client was at its limit.
     needs_client: tuple[str, ...] = field(default=())
+
+
+def by_mode(
+    part: str, server: str, figures: Mapping[str, list[Figures]], base: Mode
+) -> Iterator[Record]:
+    """Yield a record for each mode, to be compared with ``base``."""
+    for mode, rounds in figures.items():
+        yield Record(part=part, server=server, mode=mode, rounds=rounds, base_mode=base.name)
+
+
+def by_step(
+    part: str, server: str, mode: Mode, figures: Mapping[str, list[Figures]]
+) -> Iterator[Record]:
+    """Yield a record for each step of ``mode``, to be compared with the first step."""
+    for step, rounds in figures.items():
+        yield Record(
+            part=part,
+            server=server,
+            mode=mode.name,
+            step=step,
+            rounds=rounds,
+            base_mode=mode.name,
+            base_step=next(iter(figures)),
+        )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from benchmarks.bench import Bench, network
-from benchmarks.loads import closed_loop
+from benchmarks.bench import Bench, closed_loop, network
 from benchmarks.modes import DEFAULT, POSTGRES
 from benchmarks.records import Record
 
-from .part import BUSY, Column, Part, times
+from .part import BUSY, Column, Part, by_step, times
 
 
 def _run(bench: Bench) -> Iterator[Record]:
@@ -29,16 +28,7 @@ def _run(bench: Bench) -> Iterator[Record]:
                     contender.crowd.closed_loop(bench.plan.closed_seconds)
                     contenders[_step(bench, sessions)] = contender
                 figures = bench.take_turns(contenders, closed_loop, f"{server}, {mode.name}")
-            for step, rounds in figures.items():
-                yield Record(
-                    part="rows",
-                    server=server,
-                    mode=mode.name,
-                    step=step,
-                    rounds=rounds,
-                    base_mode=mode.name,
-                    base_step=_step(bench, 0),
-                )
+            yield from by_step("rows", server, mode, figures)
 
 
 def _step(bench: Bench, sessions: int) -> str:

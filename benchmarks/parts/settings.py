@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.bench import Bench
-from benchmarks.loads import closed_loop
+from benchmarks.bench import Bench, closed_loop
 from benchmarks.modes import BARE, DEFAULT, SETTINGS
 from benchmarks.records import Record
 
-from .part import BUSY, MILLI, Column, Part, times
+from .part import BUSY, MILLI, Column, Part, by_mode, times
 
 
 def _run(bench: Bench) -> Iterator[Record]:
@@ -17,10 +16,7 @@ def _run(bench: Bench) -> Iterator[Record]:
         modes = [mode for mode in (BARE, DEFAULT, *SETTINGS) if mode.fits(server)]
         with bench.contenders(server, modes, bench.plan.connections) as contenders:
             figures = bench.take_turns(contenders, closed_loop, server)
-        for name, rounds in figures.items():
-            yield Record(
-                part="settings", server=server, mode=name, rounds=rounds, base_mode=DEFAULT.name
-            )
+        yield from by_mode("settings", server, figures, DEFAULT)
 
 
 PART = Part(

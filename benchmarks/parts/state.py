@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from benchmarks.bench import Bench, Contender, network
-from benchmarks.loads import closed_loop
+from benchmarks.bench import Bench, Contender, closed_loop, network
 from benchmarks.modes import HOARD, HOARDS, Mode
 from benchmarks.records import Record
 
-from .part import BUSY, Column, Part, times
+from .part import BUSY, Column, Part, by_step, times
 
 
 def _run(bench: Bench) -> Iterator[Record]:
@@ -33,16 +32,7 @@ def _grow(bench: Bench, server: str, mode: Mode) -> Iterator[Record]:
             contender.crowd.one_each()
             contenders[_step(kib)] = contender
         figures = bench.take_turns(contenders, closed_loop, f"{server}, {mode.name}")
-    for step, rounds in figures.items():
-        yield Record(
-            part="state",
-            server=server,
-            mode=mode.name,
-            step=step,
-            rounds=rounds,
-            base_mode=mode.name,
-            base_step=_step(sizes[0]),
-        )
+    yield from by_step("state", server, mode, figures)
 
 
 def _step(kib: int) -> str:

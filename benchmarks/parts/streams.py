@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.bench import Bench
-from benchmarks.loads import closed_loop
+from benchmarks.bench import Bench, closed_loop
 from benchmarks.modes import STREAMS
 from benchmarks.records import Record
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import profile, services
+from benchmarks import profile
 from benchmarks.__main__ import main, parse
-from benchmarks.bench import Bench, network
-from benchmarks.loads import closed_loop, few_each, paced
+from benchmarks.bench import Bench, closed_loop, few_each, network, paced
 from benchmarks.modes import BARE, COMPRESSED, COUNTERS, DEFAULT, HOARD, POSTGRES, SERVERS
 from benchmarks.parts import PARTS
 from benchmarks.plan import Plan
 from benchmarks.process import ROOT, Cores
 from benchmarks.wire import BenchmarkError
+from tests import services
 
 #: The tests' own process stays on all cores.
 ANYWHERE = Cores(server=None, client=None, services=None, count=1)
@@ -73,7 +73,8 @@ def open_folder() -> Iterator[Path]:
 def no_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No services, wherever they would be looked for."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(services, "POSTGRES_FOLDERS", str(tmp_path))
+    for name in ("DAEMONS", "POSTGRES_FOLDERS"):
+        monkeypatch.setattr(services, name, str(tmp_path))
 
 
 # Measuring

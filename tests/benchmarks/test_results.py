@@ -10,8 +10,7 @@ from benchmarks.goals import GOALS, Goal, judge
 from benchmarks.modes import MODES, SERVERS
 from benchmarks.parts import PARTS
 from benchmarks.records import Record, Results, read
-from benchmarks.report import goals, tables
-from benchmarks.tables import Table, show, write_page
+from benchmarks.report import Table, goals, show, tables, write_page
 from benchmarks.wire import BenchmarkError
 
 
