@@ -20,11 +20,9 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import types
 import urllib.error
 import urllib.request
@@ -76,6 +74,7 @@ from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from . import services
 from .server.client import Client
 from .support.communicator import Communicator
+from .support.process import Process
 from .support.sessions import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -310,66 +309,30 @@ class Project:
     @contextmanager
     def served(self, *, stop: signal.Signals = signal.SIGINT) -> Iterator[str]:
         """The address of ``manage.py runserver``, which is sent ``stop`` afterwards."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        arguments = ("manage.py", "runserver", "--noreload", f"127.0.0.1:{port}")
-        log = self.folder / "server.log"
-        with log.open("ab") as output:
-            server = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            _wait_for_port(port, server, log)
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.send_signal(stop)
-            try:
-                server.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-                raise
+        server = Process(self.folder)
+        address = f"127.0.0.1:{server.port}"
+        with self._running(server, "manage.py", "runserver", "--noreload", address, stop=stop):
+            server.wait_until_ready()
+            yield address
 
     @contextmanager
     def beside(self, command: str) -> Iterator[None]:
         """A process of the project, such as a queue's worker, that runs during the block."""
         program, *arguments = command.split()
         module = [] if program == "python" else ["-m", program]
-        with (self.folder / "worker.log").open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, *module, *arguments],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-            )
+        with self._running(Process(self.folder, log="worker.log"), *module, *arguments):
+            yield
+
+    @contextmanager
+    def _running(
+        self, process: Process, *arguments: str, stop: signal.Signals = signal.SIGTERM
+    ) -> Iterator[None]:
+        process.run([sys.executable, *arguments], cwd=self.folder, env=self.environment)
         try:
             yield
         finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise
-
-
-def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"The server did not start:\n{log.read_text()}")
-            time.sleep(0.05)
+            process.send_signal(stop)
+            process.wait(PATIENCE)
 
 
 # Talking to a server

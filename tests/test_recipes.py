@@ -18,7 +18,7 @@ from chatsessions.asgi import get_chat_application
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
 
-from .services import required
+from .services import need_package
 from .support.models import Call, ModelService, Say, served
 from .support.sessions import until
 
@@ -44,9 +44,8 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ChatCommunicator]:
     monkeypatch.syspath_prepend(RECIPES)
 
     def open_tab(name: str, *needed: str) -> ChatCommunicator:
-        for module in needed:
-            if not required():
-                pytest.importorskip(module, reason=f"the extra 'recipes' brings {module}")
+        for package in needed:
+            need_package(package)
         if name not in sys.modules:
             importlib.import_module(name)
         return ChatCommunicator(get_chat_application({"ws/": name}), "/ws/", timeout=20)
@@ -184,8 +183,7 @@ async def test_pydantic_ai(recipe: Any, service: ModelService) -> None:
 
 
 async def test_mcp(recipe: Any, service: ModelService, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not required():
-        pytest.importorskip("mcp", reason="the extra 'recipes' brings mcp")
+    need_package("mcp")
     from mcp.server import MCPServer
 
     tools = MCPServer("tools")

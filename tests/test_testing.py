@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -388,28 +390,17 @@ async def test_requests_leave_nothing_behind_the_workers_end() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_the_fixture_closes_what_the_test_left_open(request: Any) -> None:
+async def test_the_fixture_closes_what_the_test_left_open() -> None:
+    from chatsessions.testing.pytest import chat_communicator
+
     tasks = asyncio.all_tasks()
-    make = await _enter_fixture(request)
-    client = make[0](bare, PATH)
-    await client.__aenter__()
-    await make[1]()
+    fixture = asynccontextmanager(chat_communicator._get_wrapped_function())
+    async with fixture(None) as make:
+        client = make(bare, PATH)
+        await client.__aenter__()
     assert client.close_code == 1006
     assert asyncio.all_tasks() == tasks
     assert await sync_to_async(_open_connections)() == []
-
-
-async def _enter_fixture(request: Any) -> Any:
-    from chatsessions.testing.pytest import chat_communicator
-
-    generator = chat_communicator._get_wrapped_function()(None)
-    factory = await anext(generator)
-
-    async def leave() -> None:
-        with pytest.raises(StopAsyncIteration):
-            await anext(generator)
-
-    return factory, leave
 
 
 async def test_a_turn_that_does_not_end_is_interrupted(chat_communicator: Any) -> None:
@@ -542,14 +533,20 @@ async def test_an_application_that_does_not_notice_the_end(chat_communicator: An
 # Saying and receiving
 
 
-async def test_a_streamed_message_is_received_whole(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.receive_message()
-        await client.send_event("stream", ["one ", "two ", "three"])
-        message = await client.receive_message()
-        assert (message.content, message.streaming) == ("one two three", False)
-        assert await client.wait_for_turn() == "done"
-        await client.receive_nothing()
+@pytest.fixture
+async def client(chat_communicator: Any) -> AsyncIterator[ChatCommunicator]:
+    """A client of the chat of this module, which has been welcomed."""
+    async with chat_communicator(bare, PATH) as found:
+        yield found
+
+
+async def test_a_streamed_message_is_received_whole(client: ChatCommunicator) -> None:
+    await client.receive_message()
+    await client.send_event("stream", ["one ", "two ", "three"])
+    message = await client.receive_message()
+    assert (message.content, message.streaming) == ("one two three", False)
+    assert await client.wait_for_turn() == "done"
+    await client.receive_nothing()
 
 
 @chat.on_event("beside")
@@ -562,103 +559,95 @@ async def beside() -> None:
     await story.update()
 
 
-async def test_the_end_of_a_stream_passes_over_nothing(chat_communicator: Any) -> None:
+async def test_the_end_of_a_stream_passes_over_nothing(client: ChatCommunicator) -> None:
     """An update that came between counted as received with the stream."""
-    async with chat_communicator(bare, PATH) as client:
-        await client.send_event("beside")
-        await client.wait_for_turn()
-        said = [(await client.receive_message()).content for _ in range(3)]
-        assert said == ["Welcome", "note", "story"]
-        update = await client.receive_event("message_update")
-        assert update.data["content"] == "noted"
-        await client.receive_nothing()
+    await client.send_event("beside")
+    await client.wait_for_turn()
+    said = [(await client.receive_message()).content for _ in range(3)]
+    assert said == ["Welcome", "note", "story"]
+    update = await client.receive_event("message_update")
+    assert update.data["content"] == "noted"
+    await client.receive_nothing()
 
 
 async def test_a_stream_that_is_removed_is_received_as_far_as_it_went(
-    chat_communicator: Any,
+    client: ChatCommunicator,
 ) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.receive_message()
-        await client.send_event("unfinished")
-        assert (await client.receive_message()).content == "half"
-        assert [message.content for message in client.messages] == ["Welcome"]
+    await client.receive_message()
+    await client.send_event("unfinished")
+    assert (await client.receive_message()).content == "half"
+    assert [message.content for message in client.messages] == ["Welcome"]
 
 
-async def test_messages_are_as_a_page_shows_them(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send("hi")
-        await client.send_event("edit")
+async def test_messages_are_as_a_page_shows_them(client: ChatCommunicator) -> None:
+    await client.send("hi")
+    await client.send_event("edit")
+    await client.wait_for_turn()
+    assert [(message.author, message.content) for message in client.messages] == [
+        ("Assistant", "Welcome"),
+        ("User", "hi"),
+        ("Echo", "HI"),
+        ("Assistant", "final"),
+    ]
+    contents = [(await client.receive_message()).content for _ in range(4)]
+    assert contents == ["Welcome", "HI", "draft", "gone"], "as they were sent"
+
+
+async def test_events_have_a_place_for_each_name(client: ChatCommunicator) -> None:
+    await client.send_event("add", [1, 2])
+    await client.send_event("add", [3, 4])
+    assert (await client.receive_event("sum")).data == 3
+    second = await client.receive_event("sum")
+    assert (second.data, second.turn, second.n) == (7, 2, None)
+    assert (await client.receive_event()).name == "message", "it was passed over"
+    with pytest.raises(ChatAssertionError, match="an event 'sum' of the server did not come"):
+        await client.receive_event("sum", timeout=0.05)
+
+
+async def test_the_log_has_the_clients_own_events(client: ChatCommunicator) -> None:
+    await client.wait_for_turn(0)
+    await client.send_event("add", [1, 2])
+    await client.wait_for_turn()
+    log = [(event.seq, event.name, event.data, event.n) for event in client.events_since(1)]
+    assert log == [(2, "add", [1, 2], 1), (3, "sum", 3, None)]
+    assert client.events[0].name == "message"
+    before = client.events
+    await client.reload()
+    assert client.events == before, "a replay tells the same"
+
+
+async def test_receive_nothing(client: ChatCommunicator) -> None:
+    await client.wait_for_turn(0)
+    with pytest.raises(ChatAssertionError, match="nothing was to come, but 'message' did"):
+        await client.receive_nothing()
+    await client.receive_nothing("sum", timeout=0.05)
+    await client.receive_message()
+    await client.receive_nothing(timeout=0.05)
+    await client.send_event("add", [1])
+    with pytest.raises(ChatAssertionError, match="'sum'"):
+        await client.receive_nothing(timeout=2)
+
+
+async def test_wait_until(client: ChatCommunicator) -> None:
+    await client.send("hi")
+    await client.wait_until(lambda: len(client.messages) == 3)
+    with pytest.raises(ChatAssertionError, match="wait_until"):
+        await client.wait_until(lambda: False, timeout=0.05)
+
+
+async def test_outcomes(client: ChatCommunicator) -> None:
+    with pytest.raises(RuntimeError, match="nothing was sent yet"):
         await client.wait_for_turn()
-        assert [(message.author, message.content) for message in client.messages] == [
-            ("Assistant", "Welcome"),
-            ("User", "hi"),
-            ("Echo", "HI"),
-            ("Assistant", "final"),
-        ]
-        contents = [(await client.receive_message()).content for _ in range(4)]
-        assert contents == ["Welcome", "HI", "draft", "gone"], "as they were sent"
-
-
-async def test_events_have_a_place_for_each_name(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send_event("add", [1, 2])
-        await client.send_event("add", [3, 4])
-        assert (await client.receive_event("sum")).data == 3
-        second = await client.receive_event("sum")
-        assert (second.data, second.turn, second.n) == (7, 2, None)
-        assert (await client.receive_event()).name == "message", "it was passed over"
-        with pytest.raises(ChatAssertionError, match="an event 'sum' of the server did not come"):
-            await client.receive_event("sum", timeout=0.05)
-
-
-async def test_the_log_has_the_clients_own_events(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.wait_for_turn(0)
-        await client.send_event("add", [1, 2])
-        await client.wait_for_turn()
-        log = [(event.seq, event.name, event.data, event.n) for event in client.events_since(1)]
-        assert log == [(2, "add", [1, 2], 1), (3, "sum", 3, None)]
-        assert client.events[0].name == "message"
-        before = client.events
-        await client.reload()
-        assert client.events == before, "a replay tells the same"
-
-
-async def test_receive_nothing(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.wait_for_turn(0)
-        with pytest.raises(ChatAssertionError, match="nothing was to come, but 'message' did"):
-            await client.receive_nothing()
-        await client.receive_nothing("sum", timeout=0.05)
-        await client.receive_message()
-        await client.receive_nothing(timeout=0.05)
-        await client.send_event("add", [1])
-        with pytest.raises(ChatAssertionError, match="'sum'"):
-            await client.receive_nothing(timeout=2)
-
-
-async def test_wait_until(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send("hi")
-        await client.wait_until(lambda: len(client.messages) == 3)
-        with pytest.raises(ChatAssertionError, match="wait_until"):
-            await client.wait_until(lambda: False, timeout=0.05)
-
-
-async def test_outcomes(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        with pytest.raises(RuntimeError, match="nothing was sent yet"):
-            await client.wait_for_turn()
-        await client.send_event("fail")
-        assert await client.wait_for_turn() == "failed"
-        await client.send_event("nobody")
-        assert await client.wait_for_turn() == "failed"
-        assert [error.code for error in client.errors] == ["handler_error", "no_handler"]
-        await client.send_event("forever")
-        await client.wait_until(lambda: client.messages[-1].content == "started")
-        await client.stop()
-        assert await client.wait_for_turn() == "stopped"
-        assert await client.wait_for_turn(1) == "failed"
+    await client.send_event("fail")
+    assert await client.wait_for_turn() == "failed"
+    await client.send_event("nobody")
+    assert await client.wait_for_turn() == "failed"
+    assert [error.code for error in client.errors] == ["handler_error", "no_handler"]
+    await client.send_event("forever")
+    await client.wait_until(lambda: client.messages[-1].content == "started")
+    await client.stop()
+    assert await client.wait_for_turn() == "stopped"
+    assert await client.wait_for_turn(1) == "failed"
 
 
 async def test_a_failure_shows_the_whole_story(chat_communicator: Any) -> None:
@@ -680,18 +669,17 @@ async def test_a_failure_shows_the_whole_story(chat_communicator: Any) -> None:
     assert failed.value.errors[0].code == "handler_error"
 
 
-async def test_the_end(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        assert client.close_code is None
-        assert await client.end() == "user"
-        await client.wait_until(lambda: client.close_code is not None or True)
-        assert client.ended == "user"
-        with pytest.raises(ChatAssertionError, match=r"the connection is closed \(4503\)"):
-            await client.receive_event("sum")
-        assert client.close_code == 4503
-        assert not await client.resume()
-        assert client.reason == "ended"
-        assert client.ended is None
+async def test_the_end(client: ChatCommunicator) -> None:
+    assert client.close_code is None
+    assert await client.end() == "user"
+    await client.wait_until(lambda: client.close_code is not None or True)
+    assert client.ended == "user"
+    with pytest.raises(ChatAssertionError, match=r"the connection is closed \(4503\)"):
+        await client.receive_event("sum")
+    assert client.close_code == 4503
+    assert not await client.resume()
+    assert client.reason == "ended"
+    assert client.ended is None
 
 
 async def test_what_the_server_delays_is_sent_again(chat_communicator: Any) -> None:
@@ -716,17 +704,16 @@ async def test_a_line_that_the_server_closes_is_said_at_once_with_its_code(
                 await client.wait_for_turn(timeout=1000)
 
 
-async def test_what_the_server_refuses_is_given_up(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send_event("message", {"no": "content"})
-        with pytest.raises(ChatAssertionError, match="the event was refused"):
-            await client.wait_for_turn()
-        await client.send_event("add", [1])
-        assert await client.wait_for_turn() == "done"
-        await client.send_event("message", "not a dict")
-        await client.send_event("add", [2])
-        assert await client.wait_for_turn() == "done"
-        assert {error.code for error in client.errors} <= {"bad_frame", "n_gap"}
+async def test_what_the_server_refuses_is_given_up(client: ChatCommunicator) -> None:
+    await client.send_event("message", {"no": "content"})
+    with pytest.raises(ChatAssertionError, match="the event was refused"):
+        await client.wait_for_turn()
+    await client.send_event("add", [1])
+    assert await client.wait_for_turn() == "done"
+    await client.send_event("message", "not a dict")
+    await client.send_event("add", [2])
+    assert await client.wait_for_turn() == "done"
+    assert {error.code for error in client.errors} <= {"bad_frame", "n_gap"}
 
 
 async def test_files_go_with_a_message(
@@ -746,22 +733,20 @@ async def test_files_go_with_a_message(
             await client.upload("late.txt", b"x")
 
 
-async def test_what_json_cannot_say_is_never_sent(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        with pytest.raises(TypeError, match="object"):
-            await client.send_event("add", object())
-        assert await client.send_event("add", [1]) == 1
-        assert await client.wait_for_turn() == "done"
-        await client.drop()
-        assert await client.resume()
+async def test_what_json_cannot_say_is_never_sent(client: ChatCommunicator) -> None:
+    with pytest.raises(TypeError, match="object"):
+        await client.send_event("add", object())
+    assert await client.send_event("add", [1]) == 1
+    assert await client.wait_for_turn() == "done"
+    await client.drop()
+    assert await client.resume()
 
 
-async def test_an_answer_to_nobody(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.answer("no such call", "x")
-        await client.wait_until(lambda: any(e.code == "call_closed" for e in client.errors))
-        await client.send_event("add", [1])
-        assert await client.wait_for_turn() == "done"
+async def test_an_answer_to_nobody(client: ChatCommunicator) -> None:
+    await client.answer("no such call", "x")
+    await client.wait_until(lambda: any(e.code == "call_closed" for e in client.errors))
+    await client.send_event("add", [1])
+    assert await client.wait_for_turn() == "done"
 
 
 # Buttons
@@ -792,119 +777,109 @@ async def like(action: Action) -> None:
     await Message("liked").send()
 
 
-async def test_a_button_is_pressed_by_its_label(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send_event("sell", ["bread", "milk"])
-        await client.wait_for_turn()
-        n = await client.press("Buy")
-        assert await client.wait_for_turn() == await client.wait_for_turn(n) == "done"
-        assert client.messages[-1].content == "bought: milk", "the last one of that label"
-        await client.press("Buy")
-        await client.wait_for_turn()
-        assert client.messages[-1].content == "bought: bread", "the other is gone"
-        await client.press("like")
-        await client.wait_for_turn()
-        assert client.messages[-1].content == "liked", "an action without a label has its name"
+async def test_a_button_is_pressed_by_its_label(client: ChatCommunicator) -> None:
+    await client.send_event("sell", ["bread", "milk"])
+    await client.wait_for_turn()
+    n = await client.press("Buy")
+    assert await client.wait_for_turn() == await client.wait_for_turn(n) == "done"
+    assert client.messages[-1].content == "bought: milk", "the last one of that label"
+    await client.press("Buy")
+    await client.wait_for_turn()
+    assert client.messages[-1].content == "bought: bread", "the other is gone"
+    await client.press("like")
+    await client.wait_for_turn()
+    assert client.messages[-1].content == "liked", "an action without a label has its name"
 
 
 async def test_a_choice_is_pressed_by_its_label_as_soon_as_it_is_there(
-    chat_communicator: Any,
+    client: ChatCommunicator,
 ) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send_event("choose", ["no", "yes"])
-        await client.press("yes")
-        assert await client.wait_for_turn() == "done", "the turn that asked"
-        assert client.messages[-1].content == "chosen: 1"
-        with pytest.raises(
-            ChatAssertionError, match="'yes' came within 0 s; the buttons are: none"
-        ):
-            await client.press("yes", timeout=0)
+    await client.send_event("choose", ["no", "yes"])
+    await client.press("yes")
+    assert await client.wait_for_turn() == "done", "the turn that asked"
+    assert client.messages[-1].content == "chosen: 1"
+    with pytest.raises(ChatAssertionError, match="'yes' came within 0 s; the buttons are: none"):
+        await client.press("yes", timeout=0)
 
 
 async def test_a_button_that_is_not_there_is_told_with_those_that_are(
-    chat_communicator: Any,
+    client: ChatCommunicator,
 ) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send_event("sell", ["bread"])
-        await client.send_event("choose", ["small", "large"])
-        await client.receive_event("ask")
-        buttons = "the buttons are: 'Buy', 'like', 'small', 'large'"
-        with pytest.raises(ChatAssertionError, match=f"no button 'Sell' .*; {buttons}"):
-            await client.press("Sell", timeout=0.01)
-        await client.press("large")
-        with pytest.raises(ChatAssertionError, match="the buttons are: 'Buy', 'like'\n"):
-            await client.press("small", timeout=0)
-        await client.end()
-        with pytest.raises(
-            ChatAssertionError, match=r"closed \(4503\), so a button 'Sell' cannot come"
-        ):
-            await client.press("Sell")
+    await client.send_event("sell", ["bread"])
+    await client.send_event("choose", ["small", "large"])
+    await client.receive_event("ask")
+    buttons = "the buttons are: 'Buy', 'like', 'small', 'large'"
+    with pytest.raises(ChatAssertionError, match=f"no button 'Sell' .*; {buttons}"):
+        await client.press("Sell", timeout=0.01)
+    await client.press("large")
+    with pytest.raises(ChatAssertionError, match="the buttons are: 'Buy', 'like'\n"):
+        await client.press("small", timeout=0)
+    await client.end()
+    with pytest.raises(
+        ChatAssertionError, match=r"closed \(4503\), so a button 'Sell' cannot come"
+    ):
+        await client.press("Sell")
 
 
 # Coming and going
 
 
-async def test_a_line_that_dies_costs_nothing(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.receive_message()
-        session, token = client.session_id, client.token
-        await client.send_event("stream", ["a", "b"])
-        await client.drop()
-        assert (client.connected, client.close_code) == (False, 1006)
-        await client.send("said while away")
-        with pytest.raises(ChatAssertionError, match="the connection is closed"):
-            await client.receive_event("sum")
-        assert await client.resume()
-        assert (client.session_id, client.reason) == (session, None)
-        assert client.token != token
-        assert (await client.receive_message()).content == "ab"
-        assert (await client.receive_message()).content == "SAID WHILE AWAY"
-        assert await client.wait_for_turn() == "done"
-        await client.receive_nothing()
+async def test_a_line_that_dies_costs_nothing(client: ChatCommunicator) -> None:
+    await client.receive_message()
+    session, token = client.session_id, client.token
+    await client.send_event("stream", ["a", "b"])
+    await client.drop()
+    assert (client.connected, client.close_code) == (False, 1006)
+    await client.send("said while away")
+    with pytest.raises(ChatAssertionError, match="the connection is closed"):
+        await client.receive_event("sum")
+    assert await client.resume()
+    assert (client.session_id, client.reason) == (session, None)
+    assert client.token != token
+    assert (await client.receive_message()).content == "ab"
+    assert (await client.receive_message()).content == "SAID WHILE AWAY"
+    assert await client.wait_for_turn() == "done"
+    await client.receive_nothing()
 
 
-async def test_a_turn_ends_while_the_client_is_away(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.wait_for_turn(0)
-        await client.send("hi")
-        await client.wait_until(lambda: client.events_since(1))
-        await client.drop()
-        assert await client.wait_for_turn() == "done"
-        assert await client.resume()
-        assert await client.wait_for_turn() == "done"
-        assert client.messages[-1].content == "HI"
+async def test_a_turn_ends_while_the_client_is_away(client: ChatCommunicator) -> None:
+    await client.wait_for_turn(0)
+    await client.send("hi")
+    await client.wait_until(lambda: client.events_since(1))
+    await client.drop()
+    assert await client.wait_for_turn() == "done"
+    assert await client.resume()
+    assert await client.wait_for_turn() == "done"
+    assert client.messages[-1].content == "HI"
 
 
-async def test_a_line_that_dies_unnoticed_is_taken_over(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.receive_message()
-        await client.drop(noticed=False)
-        row = await ChatSession.objects.aget(pk=client.session_id)
-        assert row.status == "connected"
-        assert await client.resume()
-        await client.send("hi")
-        assert (await client.receive_message()).content == "HI"
+async def test_a_line_that_dies_unnoticed_is_taken_over(client: ChatCommunicator) -> None:
+    await client.receive_message()
+    await client.drop(noticed=False)
+    row = await ChatSession.objects.aget(pk=client.session_id)
+    assert row.status == "connected"
+    assert await client.resume()
+    await client.send("hi")
+    assert (await client.receive_message()).content == "HI"
 
 
-async def test_an_open_line_is_dropped_to_resume(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        assert await client.resume()
-        assert await client.reload()
-        await client.drop()
-        await client.drop()
-        assert [message.content for message in client.messages] == ["Welcome"]
+async def test_an_open_line_is_dropped_to_resume(client: ChatCommunicator) -> None:
+    assert await client.resume()
+    assert await client.reload()
+    await client.drop()
+    await client.drop()
+    assert [message.content for message in client.messages] == ["Welcome"]
 
 
-async def test_a_reloaded_page_shows_the_same(chat_communicator: Any) -> None:
-    async with chat_communicator(bare, PATH) as client:
-        await client.send("hi")
-        await client.send_event("edit")
-        await client.wait_for_turn()
-        before = client.messages
-        assert await client.reload()
-        assert client.messages == before
-        await client.send("again")
-        assert await client.wait_for_turn() == "done"
+async def test_a_reloaded_page_shows_the_same(client: ChatCommunicator) -> None:
+    await client.send("hi")
+    await client.send_event("edit")
+    await client.wait_for_turn()
+    before = client.messages
+    assert await client.reload()
+    assert client.messages == before
+    await client.send("again")
+    assert await client.wait_for_turn() == "done"
 
 
 async def test_two_clients_of_one_session(chat_communicator: Any) -> None:
