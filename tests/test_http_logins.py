@@ -13,8 +13,10 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission, User
 from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient
 from django.urls import include, path
+from django.utils.functional import SimpleLazyObject
 
 from chatsessions import Chat, Message, context
 from chatsessions.http.view import ChatView
@@ -116,6 +118,41 @@ async def change_password(client: AsyncClient, ada: User) -> None:
 
 async def take_permission(client: AsyncClient, ada: User) -> None:
     await ada.user_permissions.aclear()
+
+
+# A login of the project's own
+
+
+class KeyMiddleware:
+    """Logs in by a header, without a session of Django's; lazily or at once."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        name = request.headers.get("X-Key", "")
+        if name.endswith("-lazy"):
+            name = name.removesuffix("-lazy")
+            request.user = SimpleLazyObject(lambda: User.objects.get(username=name))
+        elif name:
+            request.user = User.objects.get(username=name)
+        return self._get_response(request)
+
+
+@pytest.mark.parametrize("key", ["ada", "ada-lazy"])
+async def test_middleware_that_sets_the_user_says_who_asks(
+    go: asyncio.Event, ada: User, settings: Settings, key: str
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.{KeyMiddleware.__name__}"]
+    go.set()
+    client = AsyncClient()
+    assert (await post(client)).status_code == 401
+    response = await post(client, **{"X-Key": key})
+    assert response.status_code == 200
+    said = [event["data"].get("content") for event in response.json()["events"]]
+    assert said[-1] == "done by ada"
+    row = await ChatSession.objects.aget(pk=response.json()["session"])
+    assert row.user_id == ada.pk
 
 
 Loss = Callable[[AsyncClient, User], Awaitable[None]]

@@ -453,7 +453,7 @@ async def test_a_thread_that_finds_nothing_next_fails(
     chat.profiles(find)
     with pytest.raises(RuntimeError, match="StopIteration"):
         await chat.get_profiles(AnonymousUser())
-    assert caplog.text.count("raised StopIteration: write next(found, None)") == 2
+    assert caplog.text.count("RuntimeError: A function in a thread raised StopIteration") == 2
 
 
 async def test_many_at_once_do_not_wait_for_one_another(worker: Worker, chat: Chat) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 import msgspec
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIRequest
@@ -16,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import translation
+from django.utils.functional import LazyObject
 from django.utils.translation import gettext
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -136,20 +138,20 @@ def user_of(request: HttpRequest) -> User:
     Raises ``AccessRefused`` if an authentication backend fails, and what the database raises.
     """
     with fail_closed(NO_USER):
-        return _looked_up(getattr(request, "user", None))
+        found: Any = getattr(request, "user", None) or AnonymousUser()
+        _ = found.is_authenticated  # a lazy user is looked up now
+        # The lazy object would keep the request in memory for as long as its session.
+        return found._wrapped if isinstance(found, LazyObject) else found  # type: ignore[no-any-return]
 
 
 async def auser_of(request: HttpRequest) -> User:
-    """Return the user of ``request``, as :func:`user_of` does, in async code."""
-    with fail_closed(NO_USER):
-        auser = getattr(request, "auser", None)  # of Django's AuthenticationMiddleware
-        return _looked_up(None if auser is None else await auser())
+    """
+    Return the user of ``request``, as :func:`user_of` does, in async code.
 
-
-def _looked_up(user: User | None) -> User:
-    found = user or AnonymousUser()
-    _ = found.is_authenticated  # a lazy user is looked up now
-    return found
+    It is ``request.user`` here too: a project's middleware may set that, and leaves ``auser()`` to
+    Django, which knows only the login of its session.
+    """
+    return await sync_to_async(user_of)(request)
 
 
 def bearer_token(request: HttpRequest) -> str | None:
