@@ -282,7 +282,7 @@ class Step:
         core.type = "step" if self.type == "undefined" else self.type
         core.input = self.input if self.show_input else ""
         core.error = (self._cut or self.output or str(FAILED)) if self.is_error else None
-        core.format = TEXT if self.language else default_format()
+        core.format = TEXT if self.language else default_format(find_context())
         more = {"icon": self.icon, "language": self.language}
         core.metadata = {key: value for key, value in more.items() if value} | self.metadata or None
         # A run or a message is not shown as a step, so it cannot be the parent on the page.

@@ -56,12 +56,12 @@ class _Question:
         self.raise_on_timeout = raise_on_timeout
 
     async def _ask(self, **more: Any) -> Any:
-        emitter = current(f"{type(self).__name__}.send").emitter
+        here = current(f"{type(self).__name__}.send")
         data = {"content": self.content, "author": self.author, **more}
-        if (chosen := self.format or default_format()) != TEXT:
+        if (chosen := self.format or default_format(here)) != TEXT:
             data["format"] = chosen
         try:
-            return await emitter.call(self.kind, data, timeout=self.timeout)
+            return await here.emitter.call(self.kind, data, timeout=self.timeout)
         except TimeoutError:
             if self.raise_on_timeout:
                 raise

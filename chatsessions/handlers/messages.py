@@ -48,9 +48,8 @@ def checked_format(given: Format) -> Format:
     return given
 
 
-def default_format() -> Format:
-    """Return the format of the current chat's messages, or the setting ``MESSAGE_FORMAT``."""
-    here = find_context()
+def default_format(here: Context | None) -> Format:
+    """Return the format of the messages of the chat of ``here``, or ``MESSAGE_FORMAT``."""
     chosen: Format | None = None if here is None else here.chat.message_format
     return chosen or settings.MESSAGE_FORMAT
 
@@ -240,7 +239,7 @@ class Message(Streaming):
         """How ``content`` is to be read. A user's message is always ``text``."""
         if self.type == USER:
             return TEXT
-        return self._format or default_format()
+        return self._format or default_format(find_context())
 
     @format.setter  # noqa: A003, RUF100  # the wire's name
     def format(self, value: Format) -> None:
@@ -279,7 +278,9 @@ class Message(Streaming):
         The event ``message`` is always a message of the application, even if a client has sent the
         message in another session.
         """
-        self._format = self.format  # fixed now: the stream may be closed where no chat is current
+        if self._format is None and self.type != USER:
+            # Fixed now: the stream may be closed where no chat is current.
+            self._format = default_format(here)
         if self.actions:
             check_actions(self.actions)
             # Without those that this message was sent with and that were taken off it since.

@@ -290,7 +290,8 @@ class Journal:
         self._writing = []
         self._task = None
         self._cancelled = False
-        self._wake()
+        if self._room is not None:
+            self._wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("The journal failed; it is started again", exc_info=error)
         for session in self._noted:  # if any session is left, start again
@@ -320,7 +321,8 @@ class Journal:
             logger.warning("The store takes commits again.")
             self.failure = None
         self.batches += 1
-        self._wake()
+        if self._room is not None:
+            self._wake()
         for session, change in zip(self._writing, batch.changes, strict=True):
             if change.session_id in batch.refused:
                 _refuse(session, change, batch.refused[change.session_id])
