@@ -52,11 +52,10 @@ class NotDeleting(FileSystemStorage):
         raise ConnectionError("no storage here")
 
 
-class WorkerDirectory(FileSystemStorage):
+class RemoteStorage(FileSystemStorage):
     """As S3 is: without local paths, and here without a list."""
 
     def path(self, name: str) -> str:
-
         if inspect.stack()[1].filename.endswith("filesystem.py"):
             return super().path(name)
         raise NotImplementedError("This backend doesn't support absolute paths.")
@@ -151,7 +150,7 @@ def test_two_uploads_at_once_do_not_share_the_last_place(settings: Any) -> None:
 
 
 def test_a_storage_elsewhere_has_no_path_and_says_what_to_do(settings: Any) -> None:
-    use_storage(settings, WorkerDirectory)
+    use_storage(settings, RemoteStorage)
     file = stored_file(session_row())
     with pytest.raises(NotImplementedError, match=r"await file\.read\(\)"):
         _ = file.path
@@ -353,7 +352,7 @@ def test_the_command_says_what_it_could_not_sweep(settings: Any) -> None:
     put(f"{FOLDER}/{'b' * 32}", days=2)
     use_storage(settings, NotDeleting)
     assert "1 file without a session could not be deleted" in run()
-    use_storage(settings, WorkerDirectory)
+    use_storage(settings, RemoteStorage)
     assert "cannot list its files" in run()
     settings.CHATSESSIONS = {"STORAGE": "nowhere"}
     assert "could not be swept" in run()

@@ -939,30 +939,30 @@ async def test_the_worker_leaves_no_receiver_behind(worker: Worker, ada: User) -
 # Frames of one's own
 
 
-class CommandServer(SessionConsumer):
+class EchoConsumer(SessionConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         user_session["last"] = text_data
         await self.send(f"{self.session.user.get_username()}: {text_data}")
 
 
-async def desk(consumer: type[SessionConsumer], user: User | None, **rules: Any) -> Any:
+async def open_line(consumer: type[SessionConsumer], user: User | None, **rules: Any) -> Any:
     cookies = [] if user is None else await login_cookie(user)
     application = AuthMiddlewareStack(consumer.as_asgi(**rules))
     return Communicator(application, "/", headers=cookies)
 
 
 async def test_a_consumer_of_ones_own_asks_for_login_permission_and_authorize(ada: User) -> None:
-    class Closed(CommandServer):
+    class Closed(EchoConsumer):
         async def authorize(self, scope: Any, session: Session) -> bool:
             return False
 
     try:
         for consumer, user, rules in (
-            (CommandServer, None, {"login_required": True}),
-            (CommandServer, ada, {"permission_required": PERMISSION}),
+            (EchoConsumer, None, {"login_required": True}),
+            (EchoConsumer, ada, {"permission_required": PERMISSION}),
             (Closed, ada, {}),
         ):
-            line = await desk(consumer, user, **rules)
+            line = await open_line(consumer, user, **rules)
             assert await line.connect() == (True, None)
             assert (await line.receive_output())["code"] == 4502
             await line.disconnect()
@@ -973,7 +973,7 @@ async def test_a_consumer_of_ones_own_asks_for_login_permission_and_authorize(ad
 
 @pytest.mark.usefixtures("never")
 async def test_a_consumer_of_ones_own_loses_the_login(ada: User) -> None:
-    line = await desk(CommandServer, ada, login_required=True)
+    line = await open_line(EchoConsumer, ada, login_required=True)
     try:
         assert await line.connect() == (True, None)
         await line.send_to("one")

@@ -176,7 +176,7 @@ async def two_workers(layer: LossyLayer | None = None) -> AsyncIterator[tuple[Wo
                 await second.close()
 
 
-class DeafLayer(LossyLayer):
+class HintlessLayer(LossyLayer):
     """Loses the hints that ``loses`` says, and nothing else."""
 
     def __init__(self, loses: Callable[[str], bool]) -> None:
@@ -215,13 +215,13 @@ def chat(gate: asyncio.Event) -> Chat:
 
 
 @pytest.fixture
-def layer() -> DeafLayer:
+def layer() -> HintlessLayer:
     """Loses nothing, until a test says so."""
-    return DeafLayer(lambda _: False)
+    return HintlessLayer(lambda _: False)
 
 
 @pytest.fixture
-async def workers(layer: DeafLayer) -> AsyncIterator[tuple[Worker, Worker]]:
+async def workers(layer: HintlessLayer) -> AsyncIterator[tuple[Worker, Worker]]:
     async with two_workers(layer) as workers:
         yield workers
 
@@ -410,7 +410,7 @@ def test_a_turn_whose_event_is_no_longer_kept_does_not_run_for_ever() -> None:
 
 
 async def test_without_any_hint_a_client_misses_nothing(
-    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+    second: Worker, layer: HintlessLayer, old: Tab, gate: asyncio.Event
 ) -> None:
     """Entries, ends of turns, and that the session may be had are found in the database."""
     layer.loses = lambda _: True
@@ -430,7 +430,7 @@ async def test_without_any_hint_a_client_misses_nothing(
 async def test_the_end_of_a_turn_whose_event_is_no_longer_kept_is_told(
     first: Worker,
     second: Worker,
-    layer: DeafLayer,
+    layer: HintlessLayer,
     chat: Chat,
     gate: asyncio.Event,
     settings: Settings,
@@ -457,7 +457,7 @@ async def test_the_end_of_a_turn_whose_event_is_no_longer_kept_is_told(
 
 
 async def test_the_text_of_a_stream_is_told_whole_where_tokens_were_lost(
-    first: Worker, second: Worker, layer: DeafLayer, chat: Chat, gate: asyncio.Event
+    first: Worker, second: Worker, layer: HintlessLayer, chat: Chat, gate: asyncio.Event
 ) -> None:
     layer.loses = lambda body: '"index":1,' in body
     go_on = asyncio.Event()
@@ -573,7 +573,7 @@ async def test_a_step_without_text_is_told_from_its_first_token_at_another_worke
 
 
 async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(
-    first: Worker, second: Worker, layer: DeafLayer, old: Tab
+    first: Worker, second: Worker, layer: HintlessLayer, old: Tab
 ) -> None:
     layer.loses = lambda _: True
     relayed = await old.back(second)
@@ -593,7 +593,7 @@ async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(
     ],
 )
 async def test_a_client_hears_who_took_the_session_from_the_owner_that_it_knew(
-    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event, connections: int, code: int
+    second: Worker, layer: HintlessLayer, old: Tab, gate: asyncio.Event, connections: int, code: int
 ) -> None:
     layer.loses = lambda _: True
     relayed = await old.back(second)
@@ -679,7 +679,7 @@ class LateHello:
     The session's owner, ``first``, is not reached by then; the client comes back there.
     """
 
-    def __init__(self, second: Worker, tab: Tab, layer: DeafLayer) -> None:
+    def __init__(self, second: Worker, tab: Tab, layer: HintlessLayer) -> None:
         self._layer = layer
         layer.is_cut = True
         self._task = asyncio.create_task(tab.back(second))
@@ -697,7 +697,7 @@ class LateHello:
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 async def test_a_late_hello_of_a_broken_line_neither_locks_out_nor_replaces_the_client(
-    first: Worker, second: Worker, layer: DeafLayer, chat: Chat, gate: asyncio.Event, busy: bool
+    first: Worker, second: Worker, layer: HintlessLayer, chat: Chat, gate: asyncio.Event, busy: bool
 ) -> None:
     """It came with the same token as a newer one, whose client has not been heard since."""
     old = await Tab.open(first, chat)
@@ -720,7 +720,7 @@ async def test_a_late_hello_of_a_broken_line_neither_locks_out_nor_replaces_the_
 async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
     first: Worker,
     second: Worker,
-    layer: DeafLayer,
+    layer: HintlessLayer,
     old: Tab,
     gate: asyncio.Event,
     monkeypatch: pytest.MonkeyPatch,
@@ -748,7 +748,7 @@ async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
 
 
 async def test_of_hellos_that_wait_for_each_other_the_last_has_the_session(
-    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+    second: Worker, layer: HintlessLayer, old: Tab, gate: asyncio.Event
 ) -> None:
     """As of a client whose line breaks again and again while its session is slow to come."""
     layer.is_cut = True
@@ -762,7 +762,7 @@ async def test_of_hellos_that_wait_for_each_other_the_last_has_the_session(
 
 
 async def test_hellos_take_their_turns_in_the_order_in_which_they_came(
-    second: Worker, layer: DeafLayer, old: Tab, monkeypatch: pytest.MonkeyPatch
+    second: Worker, layer: HintlessLayer, old: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the database takes to tell each of them how the session stands."""
     layer.is_cut = True
@@ -823,7 +823,7 @@ async def test_a_frame_of_an_older_connection_ends_no_token(
 
 
 async def test_no_token_crosses_the_channel_layer(
-    first: Worker, second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+    first: Worker, second: Worker, layer: HintlessLayer, old: Tab, gate: asyncio.Event
 ) -> None:
     """A layer that others can read, or that logs what goes through it, gives no session away."""
     sent: list[Any] = []
@@ -908,7 +908,7 @@ async def test_a_frame_that_only_another_release_knows_is_left_out(
 
 
 async def test_entries_come_though_the_layer_is_dead(
-    second: Worker, layer: DeafLayer, old: Tab, gate: asyncio.Event
+    second: Worker, layer: HintlessLayer, old: Tab, gate: asyncio.Event
 ) -> None:
     new = await old.back(second)
     await until(lambda: new.texts == ["1"])  # what it reads by itself on its way in
@@ -987,7 +987,7 @@ async def test_a_relayed_client_that_leaves_while_its_session_is_released_is_awa
 
 
 async def test_who_cannot_be_relayed_asks_a_busy_owner_now_and_then(
-    second: Worker, layer: DeafLayer, old: Tab, chat: Chat, gate: asyncio.Event
+    second: Worker, layer: HintlessLayer, old: Tab, chat: Chat, gate: asyncio.Event
 ) -> None:
     """A ``SessionConsumer``'s client asked hundreds of times a second, until the turn was over."""
     before, began = layer.sent, time.monotonic()
