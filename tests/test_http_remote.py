@@ -38,7 +38,7 @@ from chatsessions.workers.worker import Worker, get_worker
 from .support.layer import LossyLayer, impatient
 from .support.sessions import eventually, until
 from .test_http import STREAM, URL, Api, frames_of, read, texts, welcomed
-from .test_remote import DeafLayer, Tab, two_workers
+from .test_remote import HintlessLayer, Tab, two_workers
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -712,7 +712,7 @@ async def test_a_second_visitor_that_does_not_get_in_holds_nothing(
             await asyncio.Event().wait()
         raise OperationalError("the log cannot be read")
 
-    async with held_elsewhere(bot, layer=DeafLayer(lambda _: True)) as api:
+    async with held_elsewhere(bot, layer=HintlessLayer(lambda _: True)) as api:
         response = await api.follow()
         parts = aiter(response.streaming_content)
         told = [frames_of(await anext(parts))[0] for _ in range(3)]
