@@ -57,7 +57,7 @@ class Position(Struct, kw_only=True, gc=False):
     turns_failed: int
     #: The bytes of the log entries that are kept.
     log_bytes: int = 0
-    #: When a client was last connected.
+    #: When a client was last connected. The last field: ``sql`` adapts it for the database.
     last_seen_at: datetime
 
     @classmethod

@@ -285,7 +285,7 @@ class Statements:
     def _position(self, at: Position) -> tuple[Any, ...]:
         if at.last_seen_at is not self._last_seen[0]:  # the changes of a batch share it
             self._last_seen = at.last_seen_at, self._moment(at.last_seen_at)
-        return (*astuple(at)[:-1], self._last_seen[1])  # it is the last of them
+        return (*astuple(at)[:-1], self._last_seen[1])  # ``last_seen_at`` is the last
 
     def _state(self, change: Change) -> tuple[str, int, int]:
         state = change.state or b""
