@@ -34,7 +34,7 @@ from chatsessions.storage.log import Entry
 
 from .labels import local_time
 from .markdown import to_html
-from .values import Shown, cut, decode, dump, mask
+from .values import Shown, cut, decode, printed
 
 #: Characters of one message or of one event's JSON that a page shows.
 MAX_TEXT = 10_000
@@ -367,7 +367,9 @@ class _Builder:
             data = decode(text.encode())
         except ValueError:
             return text
-        return text if self.reveal or not isinstance(data, dict | list) else dump(mask(data))
+        if self.reveal or not isinstance(data, dict | list):
+            return text
+        return printed(data, reveal=False, indent=2)
 
     def _ask(self, entry: LoggedEvent, question: Question, message: ConversationMessage) -> Line:
         line = self._line_of(entry, "server", _author(message.author))
@@ -436,9 +438,10 @@ class _Builder:
         return cut(content, MAX_TEXT) if isinstance(content, str) else self._json(content)
 
     def _json(self, data: Any) -> Shown:
-        value = data if self.reveal else mask(data)
-        short = dump(value, indent=None)
-        return cut(short if len(short) <= MAX_LINE else dump(value), MAX_TEXT)
+        text = printed(data, reveal=self.reveal)
+        if len(text) > MAX_LINE:
+            text = printed(data, reveal=self.reveal, indent=2)
+        return cut(text, MAX_TEXT)
 
 
 def _author(name: str) -> str:
@@ -459,7 +462,7 @@ def _text_of(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value[:MAX_TITLE]
-    return Truncator(dump(mask(value), indent=None)).chars(MAX_NAME)
+    return Truncator(printed(value, reveal=False)).chars(MAX_NAME)
 
 
 def _actions(actions: list[dict[str, Any]]) -> list[str]:

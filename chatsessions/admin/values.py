@@ -10,6 +10,7 @@ from typing import Any
 from unicodedata import normalize
 
 import msgspec
+from django.utils.translation import gettext
 
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import Store
@@ -90,6 +91,18 @@ def decode(text: str | bytes) -> Any:
 def dump(value: Any, *, indent: int | None = 2) -> str:
     """Return decoded JSON as text, with the serializer's tags made readable."""
     return json.dumps(_in_words(value), indent=indent, ensure_ascii=False)
+
+
+def printed(value: Any, *, reveal: bool, indent: int | None = None) -> str:
+    """
+    Return decoded JSON as :func:`dump` does, with secrets masked unless ``reveal``.
+
+    Data that is nested too deep to be looked through is left out.
+    """
+    try:
+        return dump(value if reveal else mask(value), indent=indent)
+    except RecursionError:
+        return gettext("too long or damaged; not shown in full")
 
 
 def cut(text: str, limit: int) -> Shown:
