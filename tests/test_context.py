@@ -569,6 +569,20 @@ async def test_a_spawned_task_outlives_its_turn_and_its_client(worker: Worker, c
     assert await state_of(live) == {"worked": True}
 
 
+async def test_a_spawned_task_can_be_cancelled_before_it_begins(worker: Worker, chat: Chat) -> None:
+    """Without Python's warning of a coroutine that was never awaited."""
+    tasks: list[asyncio.Task[None]] = []
+
+    @chat.on_event("start")
+    async def start() -> None:
+        tasks.append(spawn(asyncio.sleep(100)))
+        tasks[0].cancel()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    await until(lambda: tasks[0].cancelled())
+
+
 async def test_what_a_spawned_task_changes_inside_a_value_is_stored(
     worker: Worker, chat: Chat
 ) -> None:

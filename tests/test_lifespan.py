@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -422,7 +423,10 @@ async def test_nothing_is_loaded_in_a_session_that_goes_while_it_is_set_up(
     assert log == []
 
 
-@pytest.mark.parametrize("fault", ["raises", "never yields", "yields twice", "raises at the end"])
+@pytest.mark.parametrize(
+    "fault",
+    ["raises", "exits", "never yields", "yields twice", "raises at the end", "exits at the end"],
+)
 async def test_a_wrong_one_is_logged_and_the_session_goes_on(
     worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
@@ -430,12 +434,16 @@ async def test_a_wrong_one_is_logged_and_the_session_goes_on(
     async def wrong() -> AsyncIterator[None]:
         if fault == "raises":
             raise RuntimeError("broken")
+        if fault == "exits":
+            sys.exit("broken")
         if fault != "never yields":
             yield
         if fault == "yields twice":
             yield
         if fault == "raises at the end":
             raise RuntimeError("broken")
+        if fault == "exits at the end":
+            sys.exit("broken")
 
     @chat.on_message
     async def handle() -> None:

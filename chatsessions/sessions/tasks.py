@@ -54,7 +54,9 @@ class SessionTasks:
         """Start a task that belongs to the current turn. Raises ``RuntimeError`` in a thread."""
         if threading.get_ident() != self._thread:
             raise RuntimeError("spawn() starts a task of the event loop; call it from async code.")
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = asyncio.get_running_loop().create_task(_contained(coroutine), name=name)
+        # A task that is cancelled before its first step has not begun to await it.
+        task.add_done_callback(lambda _task: coroutine.close())
         turn = current_turn()
         if turn is not None:
             turn.spawned.add(task)
@@ -187,7 +189,7 @@ class Lifespan:
                 await anext(generator)
         except StopAsyncIteration:
             self._error = ChatSessionsError("session_lifespan has ended without a yield.")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._error = _reason("session_lifespan", error, timeout)
         return self._error is None
 
@@ -203,7 +205,7 @@ class Lifespan:
         try:
             async with deadline(settings.LIFESPAN_TIMEOUT) as timeout:
                 await step()
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             error = _reason(name, raised, timeout)
             session = self._session
             message = "Session %s, %s: %s failed at the end"
@@ -211,7 +213,21 @@ class Lifespan:
             log_error(logger, session.env, message, *arguments, error=error)
 
 
-def _reason(name: str, error: Exception, timeout: asyncio.Timeout) -> Exception:
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await ``coroutine``. A ``sys.exit()`` in it fails the task, and does not end the server."""
+    try:
+        return await coroutine
+    except SystemExit as error:
+        raise _exited(error) from error
+
+
+def _exited(error: SystemExit) -> ChatSessionsError:
+    return ChatSessionsError(f"sys.exit({error.code!r}) was called, which ends no server.")
+
+
+def _reason(name: str, error: Exception | SystemExit, timeout: asyncio.Timeout) -> Exception:
+    if isinstance(error, SystemExit):
+        return _exited(error)
     if not timeout.expired():
         return error
     return ChatSessionsError(

@@ -123,6 +123,11 @@ async def exit_() -> None:
     sys.exit(3)
 
 
+@faulty.on_event("exit_beside")
+async def exit_beside() -> None:
+    spawn(exit_())
+
+
 @faulty.on_event("exit_sync")
 def exit_sync() -> None:
     sys.exit(3)

@@ -44,6 +44,8 @@ async def test_a_handler_that_raises_fails_its_turn_and_nothing_else(
         assert await client.outcome(n) == "failed", name
         error = await client.until({"type": "event", "name": "error"}, since=since)
         assert (error["turn"], error["data"]["code"]) == (n, "handler_error")
+    assert await client.outcome(await client.event("exit_beside")) == "done"
+    await until(lambda: "sys.exit(3) was called" in server.log())
     await goes_on(client)
     assert server.is_running
     # What came before the error stays; its text is in the server's log alone.
