@@ -137,14 +137,15 @@ def test_every_list_refuses_it_by_http(
     closed = {field.name for field in model._meta.get_fields()} - OPEN[model].keys()
     assert {"state", "token_hash", "events"} <= closed or model is not ChatSession
     for name in closed:
-        for query in (
-            {f"{name}__regex": "s"},
-            {f"{name}__exact": "s3cret"},
-            {name: "s3cret"},
-            {"id": str(secret.pk), f"{name}__startswith": "s", "_popup": "1"},
-            {f"{name}__regex": "s", "q": "x", "o": "1", "p": "1", "all": ""},
-        ):
-            assert status_of(viewer, LISTS[model], **query) == 400, query
+        assert status_of(viewer, LISTS[model], **{f"{name}__regex": "s"}) == 400, name
+    name = sorted(closed)[0]
+    for query in (
+        {f"{name}__exact": "s3cret"},
+        {name: "s3cret"},
+        {"id": str(secret.pk), f"{name}__startswith": "s", "_popup": "1"},
+        {f"{name}__regex": "s", "q": "x", "o": "1", "p": "1", "all": ""},
+    ):
+        assert status_of(viewer, LISTS[model], **query) == 400, query
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_no_field_can_be_picked_by_a_popup(field: str, viewer: Client) -> None:
 def test_what_is_ordered_and_searched_by_is_shown(viewer: Client, secret: ChatSession) -> None:
     for model, name in LISTS.items():
         columns = len(admin.site._registry[model].list_display) + 3
-        for order in range(-columns, columns):
+        for order in (-1, *range(columns)):
             with CaptureQueriesContext(connection) as queries:
                 assert status_of(viewer, name, o=str(order)) == 200
             orders = [sql.partition("ORDER BY")[2] for sql in _sqls(queries)]

@@ -167,7 +167,6 @@ def test_before_the_tables_are_there_on_postgresql(tmp_path: Path, database_url:
     [
         ("isolation_level=2", None),
         ("isolation_level=3", "repeatable read"),
-        ("isolation_level=4", "serializable"),
         # Of the database, set by whoever runs it, and seen in no settings file.
         ("options=-c%20default_transaction_isolation%3Dserializable", "serializable"),
     ],

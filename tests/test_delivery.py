@@ -693,7 +693,7 @@ def test_ten_thousand_events_at_once_arrive_in_order_whatever_the_speed_and_the_
     latency=st.floats(0, 2),
     handling=st.floats(1e-5, 3),
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_client_that_does_as_it_is_told_is_never_closed(
     rate: float, burst: int, pending: int, latency: float, handling: float
 ) -> None:
@@ -1388,7 +1388,7 @@ class LossyConversation(RuleBasedStateMachine):
 
 
 LossyConversation.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=75,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

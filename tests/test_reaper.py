@@ -267,7 +267,7 @@ async def left() -> int:
     return await ChatSession.objects.exclude(status="ended").acount()
 
 
-@pytest.mark.parametrize(("count", "is_told"), [(5000, False), (500, True)])
+@pytest.mark.parametrize(("count", "is_told"), [(2000, False), (300, True)])
 async def test_the_reaper_goes_on_until_nothing_is_left(
     worker: RunningWorker, chat: Chat, settings: Settings, count: int, is_told: bool
 ) -> None:

@@ -901,5 +901,5 @@ class Store(RuleBasedStateMachine):
             assert same(loads(text), self.expected[key])
 
 
-Store.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Store.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestStore = Store.TestCase

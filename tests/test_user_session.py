@@ -856,7 +856,7 @@ class AgainstADict(RuleBasedStateMachine):
 
 
 AgainstADict.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=50,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
