@@ -36,7 +36,7 @@ import { createSender } from "./delivery/sender.ts";
 import { Streams } from "./delivery/streams.ts";
 import { ChatClientError } from "./errors.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
-import { GOING, HIDDEN_SILENCE, SAVED_AT_ONCE, SAVE_EVERY, SETTLED_AFTER, STAYING, WELCOME_TIMEOUT } from "./limits.ts";
+import { GOING, HIDDEN_SILENCE, LONGEST_RETRY, SAVED_AT_ONCE, SAVE_EVERY, SETTLED_AFTER, STAYING, WELCOME_TIMEOUT } from "./limits.ts";
 import { type Entry, FINAL_CODES, type Outgoing, RETRY_CODES, type SentFrame, asEntry, copied, isTooDeep, readable, uuid } from "./protocol.ts";
 import { type Locks, sessionLock } from "./session-lock.ts";
 import { CLOSED, type Effect, type Input, isFinal, step } from "./session-machine.ts";
@@ -324,7 +324,8 @@ export class ChatClient extends EventTarget {
     },
     hangUp: () => this.#hangUp(),
     dial: () => {
-      this.#timeouts.start("welcome", WELCOME_TIMEOUT, this.#drop);
+      // More patience each time: a server that is too slow for many would never be done with one.
+      this.#timeouts.start("welcome", Math.min(LONGEST_RETRY, WELCOME_TIMEOUT * 2 ** this.state.attempt), this.#drop);
       try {
         this.#connection = connect(
           this.url,

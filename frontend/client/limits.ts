@@ -1,10 +1,10 @@
 /** How long things may take, and how much of them there may be. */
 
-/** Milliseconds for the way from the first byte to `welcome`. */
+/** Milliseconds for the way from the first byte to `welcome`: at the first attempt. They double with every failure, up to `LONGEST_RETRY`. */
 export const WELCOME_TIMEOUT = 10_000;
 /** Milliseconds that a connection must hold to count as a success. */
 export const SETTLED_AFTER = 5_000;
-/** Milliseconds to wait before the next attempt: at most after the first failure, and after many. */
+/** Milliseconds to wait before the next attempt: at most after the first failure, and after many. The longest is the longest patience for a `welcome`, too. */
 export const FIRST_RETRY = 500;
 export const LONGEST_RETRY = 30_000;
 

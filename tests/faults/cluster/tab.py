@@ -24,9 +24,11 @@ from tests.support.websocket import WebsocketTransport
 PAUSES = (0.1, 2.0)
 #: Those of a page.
 PAGE_PAUSES = (0.5, 30.0)
-#: How long the way to the welcome may take, in seconds, and how much of it the handshake.
+#: How long the way to the welcome may take at the first attempt, in seconds, and how much of it the
+#: handshake. Both double with every failure, up to so many times as long.
 WELCOME_TIMEOUT = 10.0
 OPEN_TIMEOUT = 5.0
+MAX_SLACK = 3.0
 #: Seconds that a test waits for what happens in a moment, and a request for its answer, on a
 #: machine that is busy with others: more than any call takes that is documented to give up.
 PATIENCE = 90.0
@@ -81,6 +83,7 @@ class Tab(PageClient):
         self._pauses = pauses
         self._patience = patience
         self._failures = 0
+        self._slack = 1.0
         self._come = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
 
@@ -150,7 +153,9 @@ class Tab(PageClient):
         line = Line(len(self.lines) + 1, door.name, time.monotonic())
         self.lines.append(line)
         url = f"ws://127.0.0.1:{door.port}/ws/{self.bot}/"
-        transport = WebsocketTransport(url, open_timeout=self._patience, close_timeout=1)
+        self._slack = min(MAX_SLACK, 2.0**self._failures)
+        patience = self._patience * self._slack
+        transport = WebsocketTransport(url, open_timeout=patience, close_timeout=1)
         self.welcomed = False
         try:
             await transport.open()
@@ -174,7 +179,7 @@ class Tab(PageClient):
 
     def tick(self) -> None:
         """Also give up a connection that is dead, or on which no welcome comes."""
-        late = time.monotonic() - self.lines[-1].opened > WELCOME_TIMEOUT
+        late = time.monotonic() - self.lines[-1].opened > WELCOME_TIMEOUT * self._slack
         if self.is_dead or (late and not self.welcomed):
             self.drop()
         super().tick()
