@@ -374,6 +374,7 @@ class Browser:
         await self.get("/admin/login/?next=/admin/", **form)
 
 
+@pytest.mark.slow
 @pytest.mark.server
 async def test_the_tutorial(tmp_path: Path) -> None:
     """Its counter does what the page says that one will see, and speaks the protocol."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -151,8 +152,25 @@ def test_the_version_is_the_projects() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel as pip builds it, hatchling fetched from the package index."""
-    folder = tmp_path_factory.mktemp("wheel")
+    """
+    The wheel as pip builds it, hatchling fetched from the package index.
+
+    It is built once for all processes that run tests side by side.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which they share
+    folder /= "wheel"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(folder.glob("*.whl")):
+            build_wheel(folder)
+    [built] = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def build_wheel(folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
     command += ["--disable-pip-version-check", "--wheel-dir", str(folder), str(ROOT)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -161,8 +179,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
             pytest.fail(result.stderr)
         pytest.skip("no package index to fetch hatchling from: the wheel is not tested")
     assert result.returncode == 0, result.stderr
-    [built] = folder.glob("*.whl")
-    return zipfile.ZipFile(built)
 
 
 @pytest.fixture
