@@ -23,7 +23,7 @@ from chatsessions.admin import listing, sessions, values, workers
 from chatsessions.admin.labels import duration
 from chatsessions.admin.page import MAX_FETCHED, read_page
 from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent
-from chatsessions.admin.values import MASK, Shown, is_secret, mask, show_json, stored_values
+from chatsessions.admin.values import MASK, is_secret, mask, show_json, stored_values
 from chatsessions.input_widget import Select, Tab, TextInput
 from chatsessions.models import ChatSession, SessionEvent, SessionFile, Worker
 from chatsessions.storage import serializer
@@ -320,7 +320,10 @@ def test_data_of_any_shape_makes_a_line(name: str, data: object) -> None:
 def test_data_that_is_nested_too_deep_makes_a_line(name: str, reveal: bool) -> None:
     deep = '{"content": ' * 700 + "1" + "}" * 700
     (line,) = lines(logged(name, deep), reveal=reveal)
-    assert (line.text or line.detail) == Shown(text="too long or damaged; not shown in full")
+    shown = line.text or line.detail
+    assert shown is not None
+    # How deep Python goes depends on its version.
+    assert shown.text.startswith(("too long or damaged", '{\n  "content": {'))
 
 
 def test_a_message_whose_json_was_cut_off_is_shown_as_far_as_it_goes() -> None:
