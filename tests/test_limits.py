@@ -767,3 +767,15 @@ def test_requests_under_wsgi_are_counted_together(settings: Settings, bot: Chat)
     client.force_login(get_user_model().objects.create(username="ada"))
     searches = [client.get("/chats/threads/", {"q": "hi"}) for _ in range(3)]
     assert [response.status_code for response in searches] == [200, 200, 429]
+
+
+def test_other_limits_count_from_the_beginning(settings: Settings, bot: Chat) -> None:
+    """All tests of a process count together under WSGI; these are two, with limits of their own."""
+    settings.MIDDLEWARE = []
+    body, client = {"content": "hi"}, Client(REMOTE_ADDR="192.0.2.79")
+    for most in (1, 2):
+        settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": most}
+        told = []
+        for _ in range(most + 1):
+            told.append(client.post("/chat/", body, content_type="application/json").status_code)
+        assert told == [200] * most + [429]

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from threading import Lock
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import UUID
 
+from django.core.signals import setting_changed
 from django.utils.translation import gettext
 
 from chatsessions.conf import settings
@@ -92,6 +93,11 @@ class Limits:
         self._buckets[key] = bucket
         if len(self._buckets) > self._max_buckets:
             del self._buckets[next(iter(self._buckets))]
+
+    def forget(self) -> None:
+        """Count from the beginning. Event streams that are open still count."""
+        with self._lock:
+            self._buckets.clear()
 
     # Events
 
@@ -217,6 +223,15 @@ class Limits:
 
 #: For event loops that last for one request, as under WSGI: they can only count together.
 SHARED = Limits(time.monotonic)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    """Let no test that sets other limits begin with what the tests before it used up."""
+    if setting == "CHATSESSIONS":
+        SHARED.forget()
+
+
+setting_changed.connect(_forget, dispatch_uid="chatsessions.workers.limits")
 
 
 def address_of(ip: str | None) -> str | None:
