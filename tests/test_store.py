@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -386,8 +387,8 @@ def test_a_worker_whose_clock_is_off_ends_nobodys_session_early(
 ) -> None:
     settings.CHATSESSIONS = {"SESSION_AGE": 300}
     now = timezone.now()
-    away = session_row(disconnected_at=now - timedelta(seconds=290))
-    over = session_row(disconnected_at=now - timedelta(seconds=310))
+    away = session_row(disconnected_at=now - timedelta(seconds=200))
+    over = session_row(disconnected_at=now - timedelta(seconds=400))
     rows = WorkerRows(uuid4())
     with clock_off(minutes):
         assert [one.id for one in rows.expired(10)] == [over.pk]
@@ -406,23 +407,26 @@ def test_a_worker_knows_the_databases_time(minutes: int) -> None:
             rows.beat()
             now = rows.now()
         # Exact to what is not worth a correction.
-        assert abs(now - before) < timedelta(seconds=5)
+        exact = timedelta(seconds=5)
+        assert before - exact < now < timezone.now() + exact
     rows.beat()
     assert rows.clock_ahead == timedelta()  # the clock was set
 
 
-@pytest.mark.parametrize(
-    ("minutes", "says"), [(10, "600 s ahead of"), (-10, "600 s behind"), (0, "")]
-)
+@pytest.mark.parametrize(("minutes", "where"), [(10, "ahead of"), (-10, "behind"), (0, "")])
 def test_a_clock_that_is_off_is_told(
-    caplog: pytest.LogCaptureFixture, minutes: int, says: str
+    caplog: pytest.LogCaptureFixture, minutes: int, where: str
 ) -> None:
     rows = WorkerRows(uuid4())
     with clock_off(minutes):
         rows.beat()
         rows.sweep()
-    told = [record.getMessage() for record in caplog.records]
-    assert [says in message for message in told] == ([True] if says else [])
+    told = [
+        re.search(r"is (\d+) s (.+) the database's", one.getMessage()) for one in caplog.records
+    ]
+    assert [one and one[2] for one in told] == ([where] if minutes else [])
+    # A slow machine takes its time between a look at its clock and the database's.
+    assert all(one and abs(int(one[1]) - 600) < 60 for one in told)
 
 
 def test_a_worker_that_comes_to_life_while_it_is_swept_is_kept() -> None:
